@@ -114,4 +114,3 @@ pub struct DestinationRule {
     /// `spec.subsets`.
     pub subsets: Vec<Subset>,
 }
-

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Controller, DestinationRule, EndpointSlice, MeshConfig, Meta, Namespace, PeerAuthentication, Pod, Service, ServiceEntry, Sidecar,
-    Unenforced, WorkloadEntry,
+    Controller, DestinationRule, EndpointSlice, MeshConfig, Meta, Namespace, PeerAuthentication, Pod, Service, ServiceEntry,
+    Sidecar, Unenforced, WorkloadEntry,
 };
 
 /// A snapshot of configuration and registry. Objects are shared, so a changed snapshot costs only what changed.
