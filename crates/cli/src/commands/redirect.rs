@@ -1,0 +1,13 @@
+//! `mutua redirect`.
+
+use std::process::ExitCode;
+
+/// Arguments of `mutua redirect`.
+#[derive(clap::Args)]
+pub struct Args {}
+
+/// Runs the command.
+#[allow(clippy::needless_pass_by_value)]
+pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

@@ -1,0 +1,111 @@
+//! How commands print: data on stdout, everything else on stderr, colour only for terminals, and a reader that
+//! went away is a clean end.
+
+use std::io::{self, IsTerminal, Write};
+
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+/// `-o`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// JSON, the contract for programs.
+    Json,
+    /// The same as YAML.
+    Yaml,
+}
+
+/// Good news.
+pub const GOOD: Style = AnsiColor::Green.on_default();
+/// An error.
+pub const BAD: Style = AnsiColor::Red.on_default().bold();
+/// A warning.
+pub const WARN: Style = AnsiColor::Yellow.on_default();
+/// A place, a hint.
+pub const HINT: Style = AnsiColor::Cyan.on_default();
+/// A heading.
+pub const HEAD: Style = Style::new().bold();
+/// Of lesser weight.
+pub const DIM: Style = Style::new().dimmed();
+
+/// Writes to stdout; escape sequences are dropped when it is no terminal or `NO_COLOR` is set.
+///
+/// # Errors
+/// Stdout cannot be written; a closed pipe ends the program cleanly in `main`.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    let mut stdout = anstream::AutoStream::auto(io::stdout().lock());
+    stdout.write_all(text.as_bytes())?;
+    stdout.flush()?;
+    Ok(())
+}
+
+/// Writes a line for the person at the terminal to stderr.
+pub fn note(text: &str) {
+    let mut stderr = anstream::AutoStream::auto(io::stderr().lock());
+    // Nobody is left to tell when stderr is gone.
+    let _ = writeln!(stderr, "{text}");
+}
+
+/// Prints a value as JSON or YAML.
+///
+/// # Errors
+/// As [`print`].
+pub fn print_value(value: &impl Serialize, format: Format) -> anyhow::Result<()> {
+    let value = serde_json::to_value(value)?;
+    match format {
+        Format::Json | Format::Table => print(&(serde_json::to_string_pretty(&value)? + "\n")),
+        Format::Yaml => print(&serde_saphyr::to_string(&value)?),
+    }
+}
+
+/// A table in the manner of kubectl: upper-case headings, no lines, columns as wide as needed.
+#[must_use]
+pub fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 3));
+    }
+    let text = table.to_string();
+    text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+/// Prints an error with its causes.
+pub fn print_error(error: &anyhow::Error) {
+    let mut text = format!("{BAD}error{BAD:#}: {error}");
+    for cause in error.chain().skip(1) {
+        text.push_str(&format!("\n  {DIM}because{DIM:#} {cause}"));
+    }
+    note(&text);
+}
+
+/// Whether the error is that the reader of our output went away.
+#[must_use]
+pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe))
+}
+
+/// Whether a person is watching stderr, so that progress may be shown.
+#[must_use]
+pub fn watched() -> bool {
+    io::stderr().is_terminal()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_have_no_trailing_space() {
+        assert_eq!(table(&["name", "mode"], vec![vec!["a".into(), "STRICT".into()]]), "NAME   MODE\na      STRICT\n");
+    }
+}
