@@ -6,6 +6,7 @@
 
 #[cfg(feature = "codegen")]
 pub mod codegen;
+pub mod node;
 mod resource;
 
 pub use resource::{MeshResource, UnpackError, content_version};
