@@ -1,0 +1,131 @@
+//! Where configuration comes from, where status goes, and who may lead.
+//!
+//! [`Source`], [`Sink`] and [`Leader`] are what a platform gives the control plane: standalone these are a watched
+//! folder, a [file](status::StatusFile) and a [file lock](leader::FileLeader).
+
+pub mod content;
+pub mod last_good;
+pub mod leader;
+pub mod status;
+pub mod watch;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use mutua_model::{Diagnostic, Mesh};
+
+/// One look at a source.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    /// What it holds, or why that cannot be used. With an error, the last good state stays in force.
+    pub mesh: Result<Arc<Mesh>, Rejected>,
+    /// A hash of the content, so that a restart over unchanged content keeps its generation.
+    pub digest: String,
+    /// What is worth knowing about a state that is used: warnings.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// Content that cannot be used.
+#[derive(Clone, Debug, Default)]
+pub struct Rejected {
+    /// In one sentence.
+    pub summary: String,
+    /// Field by field, as far as it could be read.
+    pub errors: Vec<Diagnostic>,
+}
+
+/// Yields what users have configured and what exists.
+pub trait Source: Send + 'static {
+    /// The name for people (`folder /etc/mutua`).
+    fn name(&self) -> String;
+
+    /// The first reading at once; after that, waits for a change. Readings that follow each other quickly are merged.
+    fn next(&mut self) -> impl Future<Output = Reading> + Send;
+
+    /// Told when a reading has come into force.
+    fn in_force(&mut self, reading: &Reading);
+
+    /// Told when the reading that came into force last is in force at both ends of every connection.
+    fn completed(&mut self);
+}
+
+/// What is in force, to be written back to where the configuration came from.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// The generation in force.
+    pub generation: u64,
+    /// Why the newest content is not in force, when it is not.
+    pub rejected: Option<String>,
+    /// Errors of the newest content, or warnings of the content in force.
+    pub diagnostics: Vec<DiagnosticView>,
+}
+
+/// A diagnostic in the JSON form of `validate`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct DiagnosticView {
+    /// `error`, `warning` or `info`.
+    pub severity: mutua_model::Severity,
+    /// `PeerAuthentication bar/default`; empty when the text could not be read that far.
+    pub object: String,
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+    /// The field path.
+    pub path: String,
+    /// What was found, and what is allowed.
+    pub message: String,
+}
+
+impl From<&Diagnostic> for DiagnosticView {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        Self {
+            severity: diagnostic.severity,
+            object: diagnostic.object.as_ref().map(ToString::to_string).unwrap_or_default(),
+            file: diagnostic.place.file.to_string(),
+            line: diagnostic.place.line,
+            column: diagnostic.place.column,
+            path: diagnostic.path.clone(),
+            message: diagnostic.message.clone(),
+        }
+    }
+}
+
+/// Takes the status of the configuration. A sink that fails loses nothing but the display.
+pub trait Sink: Send + Sync + 'static {
+    /// Writes the status.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn write(&self, status: &Status) -> impl Future<Output = Result<(), SinkError>> + Send;
+}
+
+/// A status that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the status cannot be written: {0}")]
+pub struct SinkError(#[from] pub crate::state::StateError);
+
+/// Decides which of several control planes works on one state.
+pub trait Leader: Send + Sync + 'static {
+    /// What holds the lead: dropping it gives it up.
+    type Lease: Send + 'static;
+
+    /// Waits until this control plane leads. While somebody else does, `waiting` is called once with who that is.
+    ///
+    /// # Errors
+    /// The lead cannot be asked for at all.
+    fn lead(&self, waiting: impl Fn(&str) + Send) -> impl Future<Output = Result<Self::Lease, LeaderError>> + Send;
+}
+
+/// Why the lead cannot be asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("the lock file {}: {source}", path.display())]
+pub struct LeaderError {
+    /// The lock file.
+    pub path: std::path::PathBuf,
+    /// The operating system's answer.
+    pub source: std::io::Error,
+}
