@@ -1,0 +1,79 @@
+//! Findings: what is wrong with resources that are each valid by themselves, once they act together.
+
+pub mod codes;
+mod destination;
+mod index;
+mod peer;
+
+#[cfg(test)]
+mod tests;
+
+use mutua_model::{Mesh, Meta, Severity};
+use serde::Serialize;
+
+/// One finding, with the fields of the command line's JSON.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Finding {
+    /// The file the object was written in, as named by the user.
+    pub file: String,
+    /// Line, from 1; 0 when no text holds the object.
+    pub line: u32,
+    /// The object, as `Kind namespace/name`.
+    pub object: String,
+    /// The field path within the object (`spec/trafficPolicy/tls/mode`).
+    pub path: String,
+    /// The stable code; [`codes::CODES`] explains it.
+    pub code: &'static str,
+    /// How bad it is.
+    pub severity: Severity,
+    /// What is wrong, and what causes it.
+    pub message: String,
+    /// What to do, as an instruction or YAML to paste.
+    pub fix: String,
+}
+
+/// Kiali's annotation that silences findings of one object: empty for all, else a comma-separated list of codes.
+const IGNORE: &str = "kiali.io/ignore-validations";
+
+/// Every finding of the mesh, sorted by file, line, object, path and code. The order of the mesh's lists does
+/// not change the answer.
+#[must_use]
+pub fn analyze(mesh: &Mesh) -> Vec<Finding> {
+    let index = index::Index::new(mesh);
+    let mut out = Findings::default();
+    peer::check(&index, &mut out);
+    destination::check(&index, &mut out);
+    out.list.sort();
+    out.list.dedup();
+    out.list
+}
+
+/// Collects findings, leaving out those that their object silences.
+#[derive(Default)]
+struct Findings {
+    list: Vec<Finding>,
+}
+
+impl Findings {
+    fn add(&mut self, code: &'static str, meta: &Meta, path: &str, message: String, fix: String) {
+        if silenced(meta, code) {
+            return;
+        }
+        let place = meta.places.of(path);
+        self.list.push(Finding {
+            file: place.file.to_string(),
+            line: place.line,
+            object: meta.object.to_string(),
+            path: path.to_owned(),
+            code,
+            severity: codes::severity(code),
+            message,
+            fix,
+        });
+    }
+}
+
+fn silenced(meta: &Meta, code: &str) -> bool {
+    let Some(list) = meta.annotations.get(IGNORE) else { return false };
+    list.trim().is_empty() || list.split(',').any(|listed| listed.trim() == code)
+}

@@ -1,0 +1,193 @@
+//! Checks on PeerAuthentications.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use mutua_model::{ClientTlsMode, DestinationRule, Labels, MtlsMode, PeerAuthentication};
+
+use super::Findings;
+use super::index::{Index, Workload, target_number};
+
+pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
+    for (namespace, policies) in index.wide_lists() {
+        duplicates(namespace, policies, out);
+    }
+    overlaps(index, out);
+    for policy in &index.policies {
+        selector(index, policy, out);
+        if policy.selector.is_empty() {
+            wide(index, policy, out);
+        } else {
+            strict_below_disable(index, policy, out);
+            service_ports(index, policy, out);
+        }
+    }
+}
+
+/// KIA0002 and MUT0003.
+fn duplicates(namespace: &str, policies: &[&PeerAuthentication], out: &mut Findings) {
+    let [winner, second, ..] = policies else { return };
+    for policy in policies {
+        let message = format!(
+            "{} PeerAuthentications of namespace {namespace} have no selector; only {} counts",
+            policies.len(),
+            winner.meta.object
+        );
+        let fix = format!("keep one of them, for instance {}, and delete the others", winner.meta.object);
+        out.add("KIA0002", &policy.meta, "spec/selector", message, fix);
+    }
+    if winner.meta.created == second.meta.created {
+        let message =
+            format!("{} wins over {} by its name alone: both have the same age", winner.meta.object, second.meta.object);
+        out.add("MUT0003", &winner.meta, "metadata/name", message, format!("delete {}", second.meta.object));
+    }
+}
+
+/// KIA0003.
+fn overlaps(index: &Index<'_>, out: &mut Findings) {
+    let mut by_workload: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+    for (position, policy) in index.policies.iter().enumerate().filter(|(_, policy)| !policy.selector.is_empty()) {
+        for (workload, _) in index.selected(policy.meta.namespace(), &policy.selector) {
+            by_workload.entry(workload).or_default().push(position);
+        }
+    }
+    let mut rivals: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
+    for list in by_workload.values().filter(|list| list.len() > 1) {
+        for position in list {
+            rivals.entry(*position).or_default().extend(list);
+        }
+    }
+    for (position, all) in rivals {
+        let policy = index.policies[position];
+        let others: Vec<_> =
+            all.iter().filter(|other| **other != position).map(|other| index.policies[*other].meta.object.to_string()).collect();
+        let message =
+            format!("a workload that this policy selects is selected by {} too; the oldest wins whole", others.join(", "));
+        out.add("KIA0003", &policy.meta, "spec/selector", message, "make the selectors exclude each other".to_owned());
+    }
+}
+
+/// KIA0004, IST0133 and MUT0002.
+fn selector(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findings) {
+    let namespace = policy.meta.namespace();
+    if policy.selector.is_empty() {
+        if policy.selector_present {
+            let message = "selector holds no labels, so this policy is one for everything in its scope".to_owned();
+            out.add("IST0133", &policy.meta, "spec/selector", message, "remove selector, or add matchLabels".to_owned());
+        }
+        return;
+    }
+    if index.selected(namespace, &policy.selector).is_empty() {
+        let message = format!("no workload of namespace {namespace} has the labels {}", shown(&policy.selector));
+        out.add("KIA0004", &policy.meta, "spec/selector/matchLabels", message, "write labels that the pods have".to_owned());
+    }
+    if namespace == index.mesh.config.root_namespace {
+        let message = format!("{namespace} is the root namespace, where a policy with a selector has no effect");
+        out.add("MUT0002", &policy.meta, "spec/selector", message, "move it to the namespace of its workloads".to_owned());
+    }
+}
+
+/// KIA0401, KIA0501, KIA0505 and KIA0506.
+fn wide(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findings) {
+    let namespace = policy.meta.namespace();
+    let mesh_wide = namespace == index.mesh.config.root_namespace;
+    let host = if mesh_wide { "*.local".to_owned() } else { index.namespace_host(namespace) };
+    let narrow = index.rules_for(&host);
+    let broad = if mesh_wide { &[] } else { index.rules_for("*.local") };
+    match policy.mode {
+        Some(MtlsMode::Strict) if !index.mesh.config.enable_auto_mtls => {
+            if narrow.iter().chain(broad).any(|rule| mode(rule) == Some(ClientTlsMode::IstioMutual)) {
+                return;
+            }
+            let code = if mesh_wide { "KIA0401" } else { "KIA0501" };
+            let message =
+                format!("automatic mTLS is off and no DestinationRule for {host} has mode ISTIO_MUTUAL: clients send plaintext");
+            out.add(code, &policy.meta, "spec/mtls", message, rule_to_paste(namespace, &host));
+        }
+        Some(MtlsMode::Disable) => {
+            let Some(rule) = sends_tls(narrow, broad) else { return };
+            let code = if mesh_wide { "KIA0506" } else { "KIA0505" };
+            let message = format!("{} makes clients send TLS, which mode DISABLE does not terminate", rule.meta.object);
+            let fix = format!("set spec.trafficPolicy.tls.mode of {} to DISABLE, or this mode to PERMISSIVE", rule.meta.object);
+            out.add(code, &policy.meta, "spec/mtls", message, fix);
+        }
+        _ => {}
+    }
+}
+
+/// The first narrow rule that says something decides; without one, any broad rule that sends TLS.
+fn sends_tls<'m>(narrow: &[&'m DestinationRule], broad: &[&'m DestinationRule]) -> Option<&'m DestinationRule> {
+    let sends = |rule: &DestinationRule| matches!(mode(rule), Some(ClientTlsMode::IstioMutual | ClientTlsMode::Mutual));
+    let decides = narrow.iter().find(|rule| sends(rule) || mode(rule) == Some(ClientTlsMode::Disable));
+    match decides {
+        Some(rule) => sends(rule).then_some(*rule),
+        None => broad.iter().find(|rule| sends(rule)).copied(),
+    }
+}
+
+/// MUT0004.
+fn strict_below_disable(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findings) {
+    let namespace = policy.meta.namespace();
+    let ignored = namespace == index.mesh.config.root_namespace;
+    if ignored || policy.mode != Some(MtlsMode::Strict) || index.client_view(namespace) != Some(MtlsMode::Disable) {
+        return;
+    }
+    if !index.mesh.config.enable_auto_mtls {
+        return;
+    }
+    let message = format!("clients see mode DISABLE for namespace {namespace} and send plaintext, which STRICT refuses");
+    let fix = rule_to_paste(namespace, &index.namespace_host(namespace));
+    out.add("MUT0004", &policy.meta, "spec/mtls/mode", message, fix);
+}
+
+/// MUT0005: one finding per port that is known as a Service port only.
+fn service_ports(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findings) {
+    if policy.ports.is_empty() {
+        return;
+    }
+    let namespace = policy.meta.namespace();
+    let selected = index.selected(namespace, &policy.selector);
+    for port in policy.ports.keys() {
+        if selected.iter().any(|(_, workload)| listens(index, namespace, workload, *port)) {
+            continue;
+        }
+        let Some((workload, service, target)) = selected.iter().find_map(|(_, workload)| {
+            let service = index.services_of(namespace, workload).find_map(|service| {
+                let entry = service.ports.iter().find(|entry| entry.number == *port)?;
+                Some((service.meta.object.to_string(), target_number(&entry.target, workload)?))
+            })?;
+            Some((workload.name, service.0, service.1))
+        }) else {
+            continue;
+        };
+        let message =
+            format!("{port} is a port of {service}; workload {workload} is reached on {target}, so this entry does nothing");
+        out.add(
+            "MUT0005",
+            &policy.meta,
+            &format!("spec/portLevelMtls/{port}"),
+            message,
+            format!("write {target} instead of {port}"),
+        );
+    }
+}
+
+fn listens(index: &Index<'_>, namespace: &str, workload: &Workload<'_>, port: u16) -> bool {
+    workload.spec.is_some_and(|spec| spec.ports.iter().any(|known| known.number == port))
+        || index
+            .services_of(namespace, workload)
+            .any(|service| service.ports.iter().any(|entry| target_number(&entry.target, workload) == Some(port)))
+}
+
+fn mode(rule: &DestinationRule) -> Option<ClientTlsMode> {
+    rule.policy.as_ref()?.tls.as_ref().map(|tls| tls.mode)
+}
+
+fn shown(labels: &Labels) -> String {
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn rule_to_paste(namespace: &str, host: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: default\n  namespace: {namespace}\nspec:\n  host: \"{host}\"\n  trafficPolicy:\n    tls:\n      mode: ISTIO_MUTUAL\n"
+    )
+}
