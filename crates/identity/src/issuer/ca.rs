@@ -1,0 +1,224 @@
+//! The certificate authority: one signing key, and what it issues.
+
+use std::fmt;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber,
+};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::{files, request};
+use crate::bundle::{is_signed_by, pem};
+use crate::certificate::{self, CertificateInfo};
+use crate::{Credentials, IdentityError, PrivateKey, SpiffeId, TrustBundle, TrustDomain};
+
+/// The life of a leaf when none is asked for (Istio's `DEFAULT_WORKLOAD_CERT_TTL`).
+pub const DEFAULT_TTL: Duration = Duration::from_secs(24 * 3600);
+/// The longest life a leaf may have (Istio's `MAX_WORKLOAD_CERT_TTL`).
+pub const MAX_TTL: Duration = Duration::from_secs(90 * 24 * 3600);
+/// How far a leaf's start lies in the past, against clocks that differ.
+const BACKDATED: Duration = Duration::from_secs(120);
+/// The life of a self-signed root, ten years.
+const ROOT_LIFE: Duration = Duration::from_secs(3650 * 24 * 3600);
+
+/// A certificate that was issued.
+#[derive(Clone, Debug)]
+pub struct Issued {
+    /// The leaf, each intermediate, and the roots as one last element (the form of `IstioCertificateResponse`).
+    pub chain_pem: Vec<String>,
+    /// Its serial number, lower-case hex.
+    pub serial: String,
+    /// Its end.
+    pub not_after: SystemTime,
+}
+
+/// A signing CA: self-signed, or an intermediate of somebody else's.
+pub struct Ca {
+    issuer: Issuer<'static, KeyPair>,
+    signer: CertificateInfo,
+    intermediates: Vec<String>,
+    bundle: TrustBundle,
+}
+
+impl Ca {
+    /// The CA whose files stand in `folder`; when there are none, a new self-signed ECDSA P-256 root is made and kept
+    /// there, its key readable by the owner only.
+    ///
+    /// # Errors
+    /// Files that are incomplete or do not fit each other, or a folder that cannot be written.
+    pub fn load_or_create(folder: &Path, trust_domain: &TrustDomain) -> Result<Self, IdentityError> {
+        if !files::exists(folder) {
+            let (key, certificate) = self_signed(trust_domain)?;
+            files::write_root(folder, &key, &certificate)?;
+        }
+        Self::from_dir(folder)
+    }
+
+    /// The signing CA whose files stand in `folder` under Istio's names (`ca-cert.pem`, `ca-key.pem`, `root-cert.pem`,
+    /// `cert-chain.pem`), or those of a TLS secret (`tls.crt`, `tls.key`, `ca.crt`).
+    ///
+    /// # Errors
+    /// Files that are incomplete, malformed or do not fit each other.
+    pub fn from_dir(folder: &Path) -> Result<Self, IdentityError> {
+        let texts = files::read(folder)?;
+        let unusable = |path: &Path, reason: String| IdentityError::UnusableCa { path: path.to_owned(), reason };
+        let key = PrivateKey::from_pem(&texts.key).map_err(|error| unusable(&texts.key_path, error.to_string()))?;
+        let bundle = TrustBundle::from_pem(&texts.root).map_err(|error| unusable(&texts.root_path, error.to_string()))?;
+        let at_certificate = |reason: String| unusable(&texts.certificate_path, reason);
+        let ders = certificates(&texts.certificate).map_err(|error| at_certificate(error.to_string()))?;
+        let signer_der = ders.first().ok_or_else(|| at_certificate("no PEM certificate".to_owned()))?;
+        let signer = CertificateInfo::from_der(signer_der).map_err(|error| at_certificate(error.to_string()))?;
+        if !signer.is_ca {
+            return Err(at_certificate("certificate is not authorized to sign other certificates".to_owned()));
+        }
+        if certificate::parse(signer_der)?.public_key().raw != key.public_der() {
+            return Err(unusable(&texts.key_path, "the private key does not belong to the certificate".to_owned()));
+        }
+        let chain = certificates(&texts.chain).map_err(|error| at_certificate(error.to_string()))?;
+        let intermediates = path_to_root(signer_der, &ders[1..], &chain, &bundle)
+            .ok_or_else(|| at_certificate(format!("it does not chain to a root of {}", texts.root_path.display())))?;
+        let pair = KeyPair::from_pem(&texts.key).map_err(|_| unusable(&texts.key_path, "unusable key".to_owned()))?;
+        let issuer = Issuer::from_ca_cert_der(signer_der, pair).map_err(|error| at_certificate(error.to_string()))?;
+        Ok(Self { issuer, signer, intermediates, bundle })
+    }
+
+    /// The roots that leaves of this CA chain to.
+    #[must_use]
+    pub fn bundle(&self) -> &TrustBundle {
+        &self.bundle
+    }
+
+    /// What the signing certificate says.
+    #[must_use]
+    pub fn signer(&self) -> &CertificateInfo {
+        &self.signer
+    }
+
+    /// Issues a leaf for `id` to the owner of the request's key. Nothing but the public key is taken from the request.
+    /// A `ttl` of zero is [`DEFAULT_TTL`]; the leaf never outlives the signing certificate.
+    ///
+    /// # Errors
+    /// A request that is malformed, not signed by its key or of a weak key; a `ttl` over [`MAX_TTL`]; a signing
+    /// certificate that has ended.
+    pub fn sign(&self, csr_pem: &str, id: &SpiffeId, ttl: Duration) -> Result<Issued, IdentityError> {
+        self.sign_at(SystemTime::now(), csr_pem, id, ttl)
+    }
+
+    pub(super) fn sign_at(&self, now: SystemTime, csr_pem: &str, id: &SpiffeId, ttl: Duration) -> Result<Issued, IdentityError> {
+        let key = request::public_key(csr_pem)?;
+        let (leaf, not_after) = self.leaf(now, &key, id, &[], ttl)?;
+        let serial = CertificateInfo::from_pem(&leaf)?.serial;
+        let chain_pem = std::iter::once(leaf).chain(self.intermediates.iter().cloned()).chain([self.bundle.to_pem()]).collect();
+        Ok(Issued { chain_pem, serial, not_after })
+    }
+
+    /// A new key with a leaf for `id` that also holds the DNS names and IP addresses `names`: the control plane's own.
+    ///
+    /// # Errors
+    /// A name that cannot stand in a certificate, or as [`Ca::sign`].
+    pub fn sign_server(&self, id: &SpiffeId, names: &[String], ttl: Duration) -> Result<Credentials, IdentityError> {
+        let key = PrivateKey::generate()?;
+        let (leaf, _) = self.leaf(SystemTime::now(), key.pair(), id, names, ttl)?;
+        let chain: Vec<String> = std::iter::once(leaf).chain(self.intermediates.iter().cloned()).collect();
+        Credentials::new(&key, &chain)
+    }
+
+    fn leaf(
+        &self,
+        now: SystemTime,
+        key: &impl PublicKeyData,
+        id: &SpiffeId,
+        names: &[String],
+        ttl: Duration,
+    ) -> Result<(String, SystemTime), IdentityError> {
+        let ttl = if ttl.is_zero() { DEFAULT_TTL } else { ttl };
+        if ttl > MAX_TTL {
+            return Err(IdentityError::TtlTooLong { requested: ttl.as_secs(), allowed: MAX_TTL.as_secs() });
+        }
+        if self.signer.not_after <= now {
+            return Err(IdentityError::SignerExpired(time::OffsetDateTime::from(self.signer.not_after).to_string()));
+        }
+        let not_after = (now + ttl).min(self.signer.not_after);
+        let params = leaf_params(id, names, now - BACKDATED, not_after)?;
+        let signed = params.signed_by(key, &self.issuer).map_err(|error| IdentityError::Crypto(error.to_string()))?;
+        Ok((pem("CERTIFICATE", signed.der()), not_after))
+    }
+}
+
+impl fmt::Debug for Ca {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ca").field("signer", &self.signer).finish_non_exhaustive()
+    }
+}
+
+fn leaf_params(id: &SpiffeId, names: &[String], start: SystemTime, end: SystemTime) -> Result<CertificateParams, IdentityError> {
+    let crypto = |error: rcgen::Error| IdentityError::Crypto(error.to_string());
+    let mut params = CertificateParams::new(names.to_vec()).map_err(crypto)?;
+    params.subject_alt_names.insert(0, SanType::URI(id.to_string().try_into().map_err(crypto)?));
+    params.distinguished_name = DistinguishedName::new();
+    params.not_before = start.into();
+    params.not_after = end.into();
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::KeyEncipherment];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    params.serial_number = Some(serial()?);
+    Ok(params)
+}
+
+/// A random positive number of 128 bits at most.
+fn serial() -> Result<SerialNumber, IdentityError> {
+    let mut bytes = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| IdentityError::Crypto("the system gives no randomness".to_owned()))?;
+    bytes[0] = (bytes[0] & 0x7f) | 0x40;
+    Ok(SerialNumber::from_slice(&bytes))
+}
+
+fn self_signed(trust_domain: &TrustDomain) -> Result<(String, String), IdentityError> {
+    let key = PrivateKey::generate()?;
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, trust_domain.as_str());
+    let now = SystemTime::now();
+    params.not_before = (now - BACKDATED).into();
+    params.not_after = (now + ROOT_LIFE).into();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.serial_number = Some(serial()?);
+    let signed = params.self_signed(key.pair()).map_err(|error| IdentityError::Crypto(error.to_string()))?;
+    Ok((key.to_pkcs8_pem(), pem("CERTIFICATE", signed.der())))
+}
+
+fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| IdentityError::malformed("certificate", error))
+}
+
+/// The intermediates from the signer (itself included, unless it is a root) up to, but without, a root of the bundle,
+/// each link checked by its signature. `None` when the signer does not get there.
+fn path_to_root(
+    signer: &CertificateDer<'_>,
+    beside: &[CertificateDer<'static>],
+    chain: &[CertificateDer<'static>],
+    bundle: &TrustBundle,
+) -> Option<Vec<String>> {
+    let mut path = Vec::new();
+    let mut current = signer.as_ref();
+    // Each step takes another certificate of the files, so the walk ends.
+    for _ in 0..=beside.len() + chain.len() {
+        if bundle.holds(current) {
+            return Some(path);
+        }
+        path.push(pem("CERTIFICATE", current));
+        if bundle.signed(current) {
+            return Some(path);
+        }
+        let above = beside.iter().chain(chain).find(|der| der.as_ref() != current && is_signed_by(current, der))?;
+        current = above.as_ref();
+    }
+    None
+}

@@ -1,0 +1,60 @@
+//! Certificate requests: nothing but the public key is taken from them, and only when its owner signed the request.
+
+use rcgen::{CertificateSigningRequestParams, PublicKey, PublicKeyData};
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer;
+use x509_parser::public_key::PublicKey as ParsedKey;
+
+use crate::{IdentityError, certificate};
+
+/// The largest request that is read, bytes of PEM.
+const MAX_REQUEST: usize = 16 * 1024;
+/// The smallest RSA key that is certified, bits.
+const MIN_RSA_BITS: usize = 2048;
+/// Elliptic curves that are certified, by the bits of a coordinate: P-256 and P-384.
+const CURVE_BITS: [usize; 2] = [256, 384];
+
+/// The public key of a PEM request whose signature is good.
+pub(super) fn public_key(csr_pem: &str) -> Result<PublicKey, IdentityError> {
+    if csr_pem.len() > MAX_REQUEST {
+        return Err(request(format!("{} bytes are more than the {MAX_REQUEST} that are read", csr_pem.len())));
+    }
+    let block = pem::parse(csr_pem).map_err(|error| request(error.to_string()))?;
+    if !matches!(block.tag(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
+        return Err(request(format!("PEM holds {:?}, not CERTIFICATE REQUEST", block.tag())));
+    }
+    let der = block.into_contents();
+    check(&der)?;
+    let params = CertificateSigningRequestParams::from_der(&der.into()).map_err(|error| request(error.to_string()))?;
+    Ok(params.public_key)
+}
+
+/// SHA-256 of the public key in a PEM request, hex: tells whether two requests are for the same key.
+///
+/// # Errors
+/// A request that would not be signed.
+pub fn public_key_digest(csr_pem: &str) -> Result<String, IdentityError> {
+    let key = public_key(csr_pem)?;
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key.subject_public_key_info());
+    Ok(certificate::hex(digest.as_ref()))
+}
+
+/// The signature proves that the caller holds the private key; the key must be strong enough.
+fn check(der: &[u8]) -> Result<(), IdentityError> {
+    let (rest, parsed) = X509CertificationRequest::from_der(der).map_err(|error| request(error.to_string()))?;
+    if !rest.is_empty() {
+        return Err(request("bytes after its end".to_owned()));
+    }
+    parsed.verify_signature().map_err(|_| request("its signature does not fit its key".to_owned()))?;
+    let key = parsed.certification_request_info.subject_pki.parsed().map_err(|error| request(error.to_string()))?;
+    match key {
+        ParsedKey::RSA(rsa) if rsa.key_size() >= MIN_RSA_BITS => Ok(()),
+        ParsedKey::RSA(rsa) => Err(request(format!("RSA key of {} bits, at least {MIN_RSA_BITS} are required", rsa.key_size()))),
+        ParsedKey::EC(point) if CURVE_BITS.contains(&point.key_size()) => Ok(()),
+        _ => Err(request("key is none of RSA, ECDSA P-256, ECDSA P-384".to_owned())),
+    }
+}
+
+fn request(reason: String) -> IdentityError {
+    IdentityError::Request(reason)
+}

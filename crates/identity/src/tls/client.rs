@@ -1,0 +1,162 @@
+//! The calling side: to a mesh peer, to a TLS server outside the mesh, and to the control plane.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::sign::SingleCertAndKey;
+
+use super::server::store;
+use super::verify::{Accept, NoVerification, ServerVerifier};
+use super::{MinVersion, TlsError, TlsErrorKind, provider};
+use crate::{Credentials, PrivateKey, SpiffeId, TrustBundle, TrustDomain};
+
+/// Who a mesh peer has to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PeerExpectation {
+    /// The SPIFFE ids of which the peer must show one; empty: any identity of the trust domains.
+    pub ids: Vec<String>,
+    /// The trust domains that count when `ids` is empty.
+    pub trust_domains: Vec<TrustDomain>,
+}
+
+/// The roots for TLS to a server outside the mesh.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Roots {
+    /// PEM certificates (`caCertificates`).
+    Pem(String),
+    /// The roots of the operating system.
+    System,
+}
+
+/// TLS to a server outside the mesh: `SIMPLE`, or `MUTUAL` with a client certificate.
+#[derive(Clone, Debug)]
+pub struct Origination {
+    /// Client certificate chain and key, both PEM, for `MUTUAL`.
+    pub client: Option<(String, Arc<PrivateKey>)>,
+    /// Whom the server's chain must end at.
+    pub roots: Roots,
+    /// Names of which the server's certificate must hold one (`subjectAltNames`).
+    pub names: Vec<String>,
+    /// Without `names`: check the certificate against the server name of the connection. Istio does so only when the
+    /// name came from the request itself, not when the rule gives `sni`.
+    pub verify_server_name: bool,
+    /// `caCrl`, PEM.
+    pub crl: Option<String>,
+    /// `insecureSkipVerify`.
+    pub insecure_skip_verify: bool,
+}
+
+/// Where Linux distributions keep the operating system's roots.
+const SYSTEM_ROOTS: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// A client's TLS, cheap to clone.
+#[derive(Clone)]
+pub struct ClientConfig {
+    pub(crate) inner: Arc<rustls::ClientConfig>,
+}
+
+impl ClientConfig {
+    /// To a mesh peer, with our mesh certificate (`ISTIO_MUTUAL`).
+    ///
+    /// # Errors
+    /// Roots that cannot be used.
+    pub fn mesh(credentials: &Credentials, bundle: &TrustBundle, peer: &PeerExpectation) -> Result<Self, TlsError> {
+        let accept = Accept::Mesh { trust_domains: peer.trust_domains.clone(), ids: peer.ids.clone() };
+        let verifier = ServerVerifier::new(store(bundle)?, Vec::new(), accept)?;
+        Self::build(Arc::new(verifier), Some(credentials))
+    }
+
+    /// To a server outside the mesh (`SIMPLE`, `MUTUAL`).
+    ///
+    /// # Errors
+    /// A certificate, key, root bundle or revocation list that cannot be used, or no roots of the operating system.
+    pub fn origination(settings: &Origination) -> Result<Self, TlsError> {
+        let client = match &settings.client {
+            Some((chain, key)) => {
+                Some(Credentials::new(key, std::slice::from_ref(chain)).map_err(|error| configuration(&error))?)
+            }
+            None => None,
+        };
+        if settings.insecure_skip_verify {
+            return Self::build(Arc::new(NoVerification), client.as_ref());
+        }
+        let accept = match (settings.names.is_empty(), settings.verify_server_name) {
+            (false, _) => Accept::Names(settings.names.clone()),
+            (true, true) => Accept::ServerName,
+            (true, false) => Accept::Chain,
+        };
+        let crls = match &settings.crl {
+            Some(pem) => CertificateRevocationListDer::pem_slice_iter(pem.as_bytes())
+                .collect::<Result<Vec<_>, _>>()
+                .map_err(|error| TlsError::new(TlsErrorKind::Configuration, format!("certificate revocation list: {error}")))?,
+            None => Vec::new(),
+        };
+        let verifier = ServerVerifier::new(origination_roots(&settings.roots)?, crls, accept)?;
+        Self::build(Arc::new(verifier), client.as_ref())
+    }
+
+    /// To the control plane, which must show the id `expected` whatever name was dialled.
+    ///
+    /// # Errors
+    /// Roots that cannot be used.
+    pub fn control_plane(credentials: Option<&Credentials>, bundle: &TrustBundle, expected: &SpiffeId) -> Result<Self, TlsError> {
+        let accept = Accept::Mesh { trust_domains: Vec::new(), ids: vec![expected.to_string()] };
+        let verifier = ServerVerifier::new(store(bundle)?, Vec::new(), accept)?;
+        let mut config = Self::build(Arc::new(verifier), credentials)?;
+        Arc::make_mut(&mut config.inner).alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+
+    fn build(
+        verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
+        client: Option<&Credentials>,
+    ) -> Result<Self, TlsError> {
+        let builder = rustls::ClientConfig::builder_with_provider(provider::plain())
+            .with_protocol_versions(MinVersion::Tls12.versions())
+            .map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier);
+        let mut config = match client {
+            Some(credentials) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from((*credentials.certified()).clone())))
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.resumption = Resumption::disabled();
+        Ok(Self { inner: Arc::new(config) })
+    }
+}
+
+impl fmt::Debug for ClientConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClientConfig(..)")
+    }
+}
+
+/// Roots of foreign servers may be any certificate that the user names, so they are read without the mesh's own rules.
+fn origination_roots(roots: &Roots) -> Result<rustls::RootCertStore, TlsError> {
+    let pem = match roots {
+        Roots::Pem(pem) => pem.clone(),
+        Roots::System => SYSTEM_ROOTS.iter().find_map(|path| std::fs::read_to_string(path).ok()).ok_or_else(|| {
+            TlsError::new(TlsErrorKind::Configuration, "no roots of the operating system: install ca-certificates")
+        })?,
+    };
+    let mut store = rustls::RootCertStore::empty();
+    let (added, _) = store.add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).flatten());
+    if added == 0 {
+        return Err(TlsError::new(TlsErrorKind::Configuration, "root bundle: no PEM certificate that can be a root"));
+    }
+    Ok(store)
+}
+
+fn configuration(error: &crate::IdentityError) -> TlsError {
+    TlsError::new(TlsErrorKind::Configuration, error.to_string())
+}

@@ -1,0 +1,133 @@
+//! Why a TLS session failed, as data: the proxy makes its reason codes from the kind, never from a text.
+
+use std::fmt;
+
+use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+
+/// The kind of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsErrorKind {
+    /// The peer showed no certificate where one is required.
+    NoCertificate,
+    /// The peer's certificate does not chain to a trusted root.
+    UnknownIssuer,
+    /// The peer's certificate has ended.
+    Expired,
+    /// The peer's certificate is not valid yet.
+    NotYetValid,
+    /// The peer's certificate or one above it is revoked.
+    Revoked,
+    /// The peer's certificate is malformed, too large, or not fit for its use.
+    BadCertificate,
+    /// The peer's certificate does not hold exactly one SPIFFE id.
+    NoIdentity,
+    /// The peer's identity is of a trust domain that is not trusted here.
+    TrustDomain,
+    /// The peer is somebody else than expected.
+    WrongIdentity,
+    /// No protocol version in common.
+    Version,
+    /// No cipher suite, group or signature scheme in common.
+    NothingInCommon,
+    /// No application protocol in common.
+    NoApplicationProtocol,
+    /// The peer sent a fatal alert.
+    AlertReceived,
+    /// Bytes that are not TLS, or a broken protocol order.
+    Malformed,
+    /// A record that cannot be decrypted.
+    Decrypt,
+    /// The session ended without close_notify, or was used after its end.
+    Closed,
+    /// A configuration that cannot be used.
+    Configuration,
+}
+
+/// A TLS failure.
+#[derive(Clone, Debug)]
+pub struct TlsError {
+    /// Its kind.
+    pub kind: TlsErrorKind,
+    /// What was seen, for people.
+    pub detail: String,
+    /// What the peer showed as its identity, as far as it was read.
+    pub peer: Option<String>,
+}
+
+impl TlsError {
+    pub(crate) fn new(kind: TlsErrorKind, detail: impl Into<String>) -> Self {
+        Self { kind, detail: detail.into(), peer: None }
+    }
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+/// Why our own verifier refused a peer; travels through the library as `CertificateError::Other`.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) TlsError);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+impl From<Error> for TlsError {
+    fn from(error: Error) -> Self {
+        if let Error::InvalidCertificate(CertificateError::Other(other)) = &error
+            && let Some(Refused(refused)) = other.0.downcast_ref::<Refused>()
+        {
+            return refused.clone();
+        }
+        Self::new(kind(&error), error.to_string())
+    }
+}
+
+fn kind(error: &Error) -> TlsErrorKind {
+    match error {
+        Error::NoCertificatesPresented => TlsErrorKind::NoCertificate,
+        Error::InvalidCertificate(error) => certificate_kind(error),
+        Error::AlertReceived(AlertDescription::NoApplicationProtocol) | Error::NoApplicationProtocol => {
+            TlsErrorKind::NoApplicationProtocol
+        }
+        Error::AlertReceived(AlertDescription::ProtocolVersion) => TlsErrorKind::Version,
+        Error::AlertReceived(_) => TlsErrorKind::AlertReceived,
+        Error::PeerIncompatible(error) => incompatible_kind(error),
+        Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => TlsErrorKind::Version,
+        Error::DecryptError => TlsErrorKind::Decrypt,
+        Error::General(_) | Error::InconsistentKeys(_) => TlsErrorKind::Configuration,
+        _ => TlsErrorKind::Malformed,
+    }
+}
+
+fn certificate_kind(error: &CertificateError) -> TlsErrorKind {
+    match error {
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsErrorKind::Expired,
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsErrorKind::NotYetValid,
+        CertificateError::Revoked => TlsErrorKind::Revoked,
+        CertificateError::UnknownIssuer => TlsErrorKind::UnknownIssuer,
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsErrorKind::WrongIdentity,
+        _ => TlsErrorKind::BadCertificate,
+    }
+}
+
+fn incompatible_kind(error: &PeerIncompatible) -> TlsErrorKind {
+    match error {
+        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
+        | PeerIncompatible::SupportedVersionsExtensionRequired
+        | PeerIncompatible::Tls12NotOffered
+        | PeerIncompatible::Tls12NotOfferedOrEnabled
+        | PeerIncompatible::Tls13RequiredForQuic => TlsErrorKind::Version,
+        _ => TlsErrorKind::NothingInCommon,
+    }
+}

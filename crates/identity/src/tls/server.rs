@@ -1,0 +1,93 @@
+//! The accepting side: a sidecar's inbound ports, and the control plane's own port.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+
+use super::verify::{Accept, ClientVerifier};
+use super::{MinVersion, TlsError, TlsErrorKind, provider};
+use crate::{Credentials, TrustBundle, TrustDomain};
+
+/// What a sidecar asks of its callers.
+#[derive(Clone, Debug, Default)]
+pub struct ServerPolicy {
+    /// Callers must be of one of these trust domains.
+    pub trust_domains: Vec<TrustDomain>,
+    /// `meshMTLS.minProtocolVersion`.
+    pub min_version: MinVersion,
+    /// `meshMTLS.cipherSuites`, OpenSSL's or IANA's names; they limit TLS 1.2 only. Empty: Istio's default.
+    pub cipher_suites: Vec<String>,
+}
+
+/// A server's TLS, cheap to clone.
+#[derive(Clone)]
+pub struct ServerConfig {
+    /// Advertises no application protocol.
+    pub(crate) plain: Arc<rustls::ServerConfig>,
+    /// Advertises `h2` and `http/1.1`.
+    pub(crate) http: Arc<rustls::ServerConfig>,
+}
+
+impl ServerConfig {
+    /// A sidecar's inbound side: a client certificate of the mesh is always required.
+    ///
+    /// # Errors
+    /// Roots that cannot be used, or a list of cipher suites of which none can be served under a TLS 1.2 floor.
+    pub fn mesh(credentials: &Credentials, bundle: &TrustBundle, policy: &ServerPolicy) -> Result<Self, TlsError> {
+        let accept = Accept::Mesh { trust_domains: policy.trust_domains.clone(), ids: Vec::new() };
+        let verifier = ClientVerifier::new(store(bundle)?, accept, true)?;
+        let (provider, unknown) = provider::with_suites(&policy.cipher_suites);
+        if !unknown.is_empty() && unknown.len() == policy.cipher_suites.len() && policy.min_version == MinVersion::Tls12 {
+            let detail = format!("none of the cipher suites can be served: {}", unknown.join(", "));
+            return Err(TlsError::new(TlsErrorKind::Configuration, detail));
+        }
+        Self::build(credentials, verifier, policy.min_version, provider)
+    }
+
+    /// The control plane's port: a client certificate is optional (a workload that joins has none yet), and must be
+    /// good when there is one.
+    ///
+    /// # Errors
+    /// Roots that cannot be used.
+    pub fn control_plane(credentials: &Credentials, bundle: &TrustBundle) -> Result<Self, TlsError> {
+        let verifier = ClientVerifier::new(store(bundle)?, Accept::Chain, false)?;
+        let mut config = Self::build(credentials, verifier, MinVersion::Tls12, provider::plain())?;
+        let h2 = Arc::make_mut(&mut config.http);
+        h2.alpn_protocols = vec![b"h2".to_vec()];
+        Ok(config)
+    }
+
+    fn build(
+        credentials: &Credentials,
+        verifier: ClientVerifier,
+        min: MinVersion,
+        provider: Arc<rustls::crypto::CryptoProvider>,
+    ) -> Result<Self, TlsError> {
+        let builder = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(min.versions())
+            .map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?;
+        let mut plain =
+            builder.with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(one_certificate(&credentials.certified()));
+        plain.session_storage = Arc::new(NoServerSessionStorage {});
+        plain.send_tls13_tickets = 0;
+        let mut http = plain.clone();
+        http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { plain: Arc::new(plain), http: Arc::new(http) })
+    }
+}
+
+impl fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerConfig(..)")
+    }
+}
+
+pub(crate) fn one_certificate(certified: &CertifiedKey) -> Arc<dyn ResolvesServerCert> {
+    Arc::new(SingleCertAndKey::from(certified.clone()))
+}
+
+pub(crate) fn store(bundle: &TrustBundle) -> Result<rustls::RootCertStore, TlsError> {
+    bundle.store().map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))
+}

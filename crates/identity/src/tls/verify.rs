@@ -1,0 +1,255 @@
+//! Who a peer is allowed to be. The library checks chain, time and use; the identity is checked here.
+
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme};
+
+use super::error::Refused;
+use super::{TlsError, TlsErrorKind, provider};
+use crate::{TrustDomain, certificate};
+
+/// Longest chain that is looked at, leaf included: bounds the work before a peer is authenticated.
+const MAX_CHAIN: usize = 10;
+/// Most bytes of certificates that are looked at.
+const MAX_CHAIN_BYTES: usize = 64 * 1024;
+
+/// Which peers are accepted once their chain is good.
+#[derive(Clone, Debug)]
+pub(crate) enum Accept {
+    /// One SPIFFE id of one of these trust domains; of these ids only, unless the list is empty.
+    Mesh { trust_domains: Vec<TrustDomain>, ids: Vec<String> },
+    /// One of these names, to the letter (DNS, URI or IP address).
+    Names(Vec<String>),
+    /// The name the connection was made for.
+    ServerName,
+    /// Anybody whose chain is good.
+    Chain,
+}
+
+impl Accept {
+    /// Checks the identity of a leaf whose chain is good.
+    fn check(&self, leaf: &CertificateDer<'_>) -> Result<(), TlsError> {
+        match self {
+            Self::Mesh { trust_domains, ids } => check_mesh(leaf, trust_domains, ids),
+            Self::Names(names) if names.iter().any(|name| certificate::has_name(leaf, name)) => Ok(()),
+            Self::Names(names) => {
+                let seen = crate::CertificateInfo::from_der(leaf).map(|info| info.uris.join(", ")).unwrap_or_default();
+                Err(wrong(&seen, &format!("one of {}", names.join(", "))))
+            }
+            Self::ServerName | Self::Chain => Ok(()),
+        }
+    }
+}
+
+fn check_mesh(leaf: &CertificateDer<'_>, trust_domains: &[TrustDomain], ids: &[String]) -> Result<(), TlsError> {
+    let id = certificate::spiffe_id(leaf)
+        .map_err(|error| TlsError::new(TlsErrorKind::NoIdentity, format!("peer certificate: {error}")))?;
+    let text = id.to_string();
+    if !ids.is_empty() {
+        // Names that the service's accounts or the rule's subjectAltNames allow, byte for byte.
+        return if ids.contains(&text) { Ok(()) } else { Err(wrong(&text, &format!("one of {}", ids.join(", ")))) };
+    }
+    if trust_domains.contains(id.trust_domain()) {
+        return Ok(());
+    }
+    let expected: Vec<&str> = trust_domains.iter().map(TrustDomain::as_str).collect();
+    let detail = format!("peer is {text}, its trust domain is none of {}", expected.join(", "));
+    Err(TlsError { kind: TlsErrorKind::TrustDomain, detail, peer: Some(text) })
+}
+
+fn wrong(seen: &str, expected: &str) -> TlsError {
+    let detail = format!("peer is {}, expected {expected}", if seen.is_empty() { "nobody with a matching name" } else { seen });
+    TlsError { kind: TlsErrorKind::WrongIdentity, detail, peer: (!seen.is_empty()).then(|| seen.to_owned()) }
+}
+
+fn refuse(error: TlsError) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refused(error)))))
+}
+
+fn check_size(leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Result<(), Error> {
+    let bytes = leaf.len() + rest.iter().map(|certificate| certificate.len()).sum::<usize>();
+    if rest.len() < MAX_CHAIN && bytes <= MAX_CHAIN_BYTES {
+        return Ok(());
+    }
+    let detail = format!("peer sent {} certificates of {bytes} bytes, more than are looked at", rest.len() + 1);
+    Err(refuse(TlsError::new(TlsErrorKind::BadCertificate, detail)))
+}
+
+/// Fills in who the peer claimed to be, for the record of the refusal.
+fn with_peer(error: Error, leaf: &CertificateDer<'_>) -> Error {
+    let mut refused = TlsError::from(error);
+    if refused.peer.is_none() {
+        refused.peer = certificate::spiffe_id(leaf).ok().map(|id| id.to_string());
+    }
+    refuse(refused)
+}
+
+/// Checks servers: chain, time and use by the library, then [`Accept`].
+#[derive(Debug)]
+pub(crate) struct ServerVerifier {
+    inner: Arc<WebPkiServerVerifier>,
+    accept: Accept,
+}
+
+impl ServerVerifier {
+    pub(crate) fn new(
+        roots: RootCertStore,
+        crls: Vec<CertificateRevocationListDer<'static>>,
+        accept: Accept,
+    ) -> Result<Self, TlsError> {
+        let builder = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider::plain()).with_crls(crls);
+        // Only certificates whose issuer has a list here can be found revoked, as Envoy and Istio do it.
+        let inner = builder.allow_unknown_revocation_status().build();
+        let inner = inner.map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?;
+        Ok(Self { inner, accept })
+    }
+}
+
+impl ServerCertVerifier for ServerVerifier {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        check_size(leaf, rest)?;
+        match self.inner.verify_server_cert(leaf, rest, name, ocsp, now) {
+            Ok(_) => {}
+            // The library checks the name last, when the chain is good; whose name counts is ours to say.
+            Err(Error::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) if !matches!(self.accept, Accept::ServerName) => {}
+            Err(error) => return Err(with_peer(error, leaf)),
+        }
+        self.accept.check(leaf).map_err(refuse)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
+
+/// Accepts any server: `insecureSkipVerify`.
+#[derive(Debug)]
+pub(crate) struct NoVerification;
+
+impl ServerCertVerifier for NoVerification {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &provider::plain().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &provider::plain().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider::plain().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Checks clients: as [`ServerVerifier`], with the use for clients.
+#[derive(Debug)]
+pub(crate) struct ClientVerifier {
+    inner: Arc<dyn ClientCertVerifier>,
+    accept: Accept,
+    mandatory: bool,
+}
+
+impl ClientVerifier {
+    pub(crate) fn new(roots: RootCertStore, accept: Accept, mandatory: bool) -> Result<Self, TlsError> {
+        let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider::plain()).build();
+        let inner = inner.map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?;
+        Ok(Self { inner, accept, mandatory })
+    }
+}
+
+impl ClientCertVerifier for ClientVerifier {
+    fn client_auth_mandatory(&self) -> bool {
+        self.mandatory
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        rest: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        check_size(leaf, rest)?;
+        self.inner.verify_client_cert(leaf, rest, now).map_err(|error| with_peer(error, leaf))?;
+        self.accept.check(leaf).map_err(refuse)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}

@@ -1,0 +1,174 @@
+//! Sessions against sessions: handshakes, data, refusals, ends.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use common::{CART, End, Mesh, domain, exchange, run};
+use mutua_identity::tls::Roots;
+use mutua_identity::{
+    ClientConfig, MinVersion, Origination, PeerExpectation, ServerConfig, ServerPolicy, Session, TlsErrorKind, TrustDomain,
+};
+
+const SNI: &str = "outbound_.8000_._.cart.shop.svc.cluster.local";
+
+fn pair(client: &ClientConfig, server: &ServerConfig) -> (End, End) {
+    let client = End::new(Session::client(client, Some(SNI), &[b"istio"]).unwrap());
+    (client, End::new(Session::server(server, false).unwrap()))
+}
+
+#[test]
+fn both_ends_prove_who_they_are() {
+    let mesh = Mesh::new();
+    for chunk in [1, 7, usize::MAX] {
+        let (mut client, mut server) = pair(&mesh.client(&[CART]), &mesh.server());
+        run(&mut client, &mut server, chunk);
+        let (seen, shown) = (client.session.negotiated().unwrap(), server.session.negotiated().unwrap());
+        assert_eq!((seen.version, seen.group.as_str()), ("TLSv1.3", "X25519MLKEM768"));
+        assert_eq!(seen.cipher_suite, "TLS_AES_128_GCM_SHA256");
+        assert_eq!(seen.peer_id.unwrap().to_string(), CART);
+        assert_eq!(shown.peer_id.unwrap().to_string(), "spiffe://cluster.local/ns/shop/sa/front");
+        assert_eq!(shown.alpn, None, "istio names are never selected");
+        assert_eq!(shown.peer_serial.unwrap().len(), 32);
+    }
+}
+
+#[test]
+fn data_passes_both_ways_whatever_its_size_and_pieces() {
+    let mesh = Mesh::new();
+    let (mut client, mut server) = pair(&mesh.client(&[CART]), &mesh.server());
+    run(&mut client, &mut server, usize::MAX);
+    for (size, chunk) in [(1, 1), (16 * 1024, 5000), (16 * 1024 + 1, 1), (300_000, 4096)] {
+        let data: Vec<u8> = (0..size).map(|n| (n % 251) as u8).collect();
+        let mut out = Vec::new();
+        client.session.write(&data, &mut out).unwrap();
+        assert!(!out.windows(16).any(|window| data.len() >= 16 && window == &data[..16]), "the data is not in clear");
+        exchange(&mut client, &mut server, out, chunk);
+        assert!(server.plain == data, "{size}");
+        server.plain.clear();
+        let mut back = Vec::new();
+        server.session.write(&data, &mut back).unwrap();
+        client.take(&back, chunk);
+        assert!(client.plain == data, "{size}");
+        client.plain.clear();
+    }
+}
+
+#[test]
+fn each_direction_ends_by_itself() {
+    let mesh = Mesh::new();
+    let (mut client, mut server) = pair(&mesh.client(&[CART]), &mesh.server());
+    run(&mut client, &mut server, usize::MAX);
+    let mut out = Vec::new();
+    client.session.write(b"last", &mut out).unwrap();
+    client.session.close(&mut out);
+    let answer = server.take(&out, 3);
+    assert_eq!((server.plain.as_slice(), server.session.peer_closed()), (&b"last"[..], true));
+    assert!(answer.is_empty() && !client.session.peer_closed());
+    let mut back = Vec::new();
+    server.session.write(b"the other direction lives", &mut back).unwrap();
+    server.session.close(&mut back);
+    client.take(&back, usize::MAX);
+    assert_eq!(client.plain, b"the other direction lives");
+    assert!(client.session.peer_closed());
+}
+
+#[test]
+fn a_client_refuses_the_wrong_identity() {
+    let mesh = Mesh::new();
+    let (mut client, mut server) = pair(&mesh.client(&["spiffe://cluster.local/ns/shop/sa/pay"]), &mesh.server());
+    run(&mut client, &mut server, usize::MAX);
+    let error = client.error.unwrap();
+    assert_eq!((error.kind, error.peer.as_deref()), (TlsErrorKind::WrongIdentity, Some(CART)));
+    assert!(error.detail.contains("expected one of spiffe://cluster.local/ns/shop/sa/pay"), "{error}");
+    assert_eq!(server.error.unwrap().kind, TlsErrorKind::AlertReceived, "the server learns of it");
+}
+
+#[test]
+fn a_server_refuses_callers_without_and_with_foreign_certificates() {
+    let (mesh, foreign) = (Mesh::new(), Mesh::new());
+    let plain = Origination {
+        client: None,
+        roots: Roots::Pem(mesh.bundle().to_pem()),
+        names: vec![CART.to_owned()],
+        verify_server_name: false,
+        crl: None,
+        insecure_skip_verify: false,
+    };
+    let (mut client, mut server) = pair(&ClientConfig::origination(&plain).unwrap(), &mesh.server());
+    run(&mut client, &mut server, usize::MAX);
+    assert_eq!(server.error.unwrap().kind, TlsErrorKind::NoCertificate);
+    assert_eq!(client.error.unwrap().kind, TlsErrorKind::AlertReceived);
+
+    let peer = PeerExpectation { ids: Vec::new(), trust_domains: vec![domain()] };
+    let stranger = ClientConfig::mesh(&foreign.leaf("spiffe://cluster.local/ns/shop/sa/front"), mesh.bundle(), &peer).unwrap();
+    let (mut client, mut server) = pair(&stranger, &mesh.server());
+    run(&mut client, &mut server, usize::MAX);
+    let error = server.error.unwrap();
+    assert!(matches!(error.kind, TlsErrorKind::UnknownIssuer | TlsErrorKind::BadCertificate), "{error:?}");
+    assert_eq!(error.peer.as_deref(), Some("spiffe://cluster.local/ns/shop/sa/front"), "the claim is recorded");
+
+    let (mut client, mut server) = pair(&foreign.client(&[CART]), &mesh.server());
+    run(&mut client, &mut server, usize::MAX);
+    assert!(client.error.is_some(), "a client refuses a server of other roots");
+}
+
+#[test]
+fn trust_domains_bound_both_ends() {
+    let mesh = Mesh::new();
+    let other = TrustDomain::new("other.example").unwrap();
+    let policy = ServerPolicy { trust_domains: vec![other.clone()], ..Default::default() };
+    let (mut client, mut server) = pair(&mesh.client(&[CART]), &mesh.server_with(&policy));
+    run(&mut client, &mut server, usize::MAX);
+    assert_eq!(server.error.unwrap().kind, TlsErrorKind::TrustDomain);
+
+    let leaf = mesh.leaf("spiffe://cluster.local/ns/shop/sa/front");
+    let picky = PeerExpectation { ids: Vec::new(), trust_domains: vec![other] };
+    let (mut client, mut server) = pair(&ClientConfig::mesh(&leaf, mesh.bundle(), &picky).unwrap(), &mesh.server());
+    run(&mut client, &mut server, usize::MAX);
+    assert_eq!(client.error.unwrap().kind, TlsErrorKind::TrustDomain);
+}
+
+#[test]
+fn nothing_is_accepted_from_garbage_or_after_an_error() {
+    let mesh = Mesh::new();
+    let mut server = End::new(Session::server(&mesh.server(), true).unwrap());
+    server.take(b"GET / HTTP/1.1\r\nHost: cart\r\n\r\n", usize::MAX);
+    assert_eq!(server.error.take().unwrap().kind, TlsErrorKind::Malformed);
+    assert!(server.session.write(b"x", &mut Vec::new()).is_err());
+
+    let (mut client, mut server) = pair(&mesh.client(&[CART]), &mesh.server());
+    run(&mut client, &mut server, usize::MAX);
+    let mut out = Vec::new();
+    client.session.write(b"secret", &mut out).unwrap();
+    *out.last_mut().unwrap() ^= 1;
+    server.take(&out, usize::MAX);
+    assert_eq!(server.error.unwrap().kind, TlsErrorKind::Decrypt);
+    assert!(server.plain.is_empty());
+}
+
+#[test]
+fn http_names_are_selected_only_where_asked_for() {
+    let mesh = Mesh::new();
+    for (http, offered, selected) in [
+        (true, &[&b"istio-http/1.1"[..], b"istio", b"http/1.1"][..], Some("http/1.1")),
+        (true, &[&b"istio-h2"[..], b"istio", b"h2"][..], Some("h2")),
+        (false, &[&b"istio"[..]][..], None),
+    ] {
+        let mut client = End::new(Session::client(&mesh.client(&[CART]), None, offered).unwrap());
+        let mut server = End::new(Session::server(&mesh.server(), http).unwrap());
+        run(&mut client, &mut server, usize::MAX);
+        assert_eq!(client.session.negotiated().unwrap().alpn.as_deref(), selected, "{:?}", client.error);
+    }
+}
+
+#[test]
+fn cipher_suites_of_which_none_can_be_served_are_refused() {
+    let mesh = Mesh::new();
+    let policy =
+        |min_version| ServerPolicy { trust_domains: vec![domain()], min_version, cipher_suites: vec!["AES128-SHA".to_owned()] };
+    let leaf = mesh.leaf(CART);
+    let error = ServerConfig::mesh(&leaf, mesh.bundle(), &policy(MinVersion::Tls12)).unwrap_err();
+    assert!(error.detail.contains("AES128-SHA"), "{error}");
+    assert!(ServerConfig::mesh(&leaf, mesh.bundle(), &policy(MinVersion::Tls13)).is_ok(), "TLS 1.3 suites are not configurable");
+}
