@@ -1,0 +1,124 @@
+//! The capture rules of one network namespace: every TCP connection that leaves goes to the sidecar's outbound
+//! port, every one that arrives to its inbound port.
+//!
+//! [`Settings`] in, rules out: [`nft::script`] and [`iptables::restore`] are pure. [`apply`], [`check`] and [`remove`] carry
+//! them to the kernel, with nftables where it exists, else iptables. The rules are Istio's for REDIRECT mode
+//! (`istio-iptables`), for IPv4 and IPv6, and one more: a connection that reaches the sidecar's two ports without
+//! having been captured is reset, so that nobody can use the sidecar as a relay to itself.
+
+use std::path::Path;
+
+mod apply;
+pub mod iptables;
+pub mod nft;
+mod tool;
+
+pub use apply::{Backend, State, apply, check, plan, remove};
+pub use tool::RedirectError;
+
+/// Where captured outbound connections go (Istio's port).
+pub const OUTBOUND_PORT: u16 = 15001;
+/// Where captured inbound connections go (Istio's port).
+pub const INBOUND_PORT: u16 = 15006;
+/// The uid and gid of the sidecar (Istio's).
+pub const PROXY_ID: u32 = 1337;
+/// Inbound ports that are never captured: HBONE, metrics, readiness, Envoy's metrics.
+pub const NEVER_CAPTURED: [u16; 4] = [HBONE_PORT, 15020, 15021, 15090];
+/// HBONE; the sidecar's connections to it are left alone also on loopback.
+pub(crate) const HBONE_PORT: u16 = 15008;
+
+/// Whose connections are the sidecar's own and therefore not captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exempt {
+    /// Sockets of processes with this uid or this gid.
+    Owner {
+        /// The uid the sidecar runs as.
+        uid: u32,
+        /// The gid the sidecar runs as.
+        gid: u32,
+    },
+    /// Sockets that carry this mark (`SO_MARK`): for a user namespace with one uid, where owners cannot tell apart.
+    Mark(u32),
+}
+
+/// What the rules are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The sidecar's own connections.
+    pub exempt: Exempt,
+    /// The sidecar's port for outbound connections.
+    pub outbound_port: u16,
+    /// The sidecar's port for inbound connections.
+    pub inbound_port: u16,
+    /// Further inbound ports that are not captured, beside [`NEVER_CAPTURED`].
+    pub exclude_inbound_ports: Vec<u16>,
+    /// Outbound ports that are not captured.
+    pub exclude_outbound_ports: Vec<u16>,
+    /// Whether IPv6 is captured too; only a machine without IPv6 goes without.
+    pub ipv6: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            exempt: Exempt::Owner { uid: PROXY_ID, gid: PROXY_ID },
+            outbound_port: OUTBOUND_PORT,
+            inbound_port: INBOUND_PORT,
+            exclude_inbound_ports: Vec::new(),
+            exclude_outbound_ports: Vec::new(),
+            ipv6: true,
+        }
+    }
+}
+
+impl Settings {
+    /// Inbound ports that are left alone, sorted: the sidecar's own two are guarded instead of captured.
+    fn uncaptured_inbound(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> = NEVER_CAPTURED.to_vec();
+        ports.extend([self.outbound_port, self.inbound_port]);
+        ports.extend(&self.exclude_inbound_ports);
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// Outbound ports that are left alone, sorted.
+    fn uncaptured_outbound(&self) -> Vec<u16> {
+        let mut ports = self.exclude_outbound_ports.clone();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// The sidecar's two ports, sorted.
+    fn own_ports(&self) -> [u16; 2] {
+        let mut ports = [self.outbound_port, self.inbound_port];
+        ports.sort_unstable();
+        ports
+    }
+}
+
+/// Whether this machine has IPv6 at all.
+#[must_use]
+pub fn machine_has_ipv6() -> bool {
+    Path::new("/proc/net/if_inet6").exists()
+}
+
+/// An address family with its two addresses of Istio's rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Family {
+    /// `ip` or `ip6`, as nft writes it.
+    pub nft: &'static str,
+    /// The loopback address, for which capture never happens.
+    pub loopback: &'static str,
+    /// The source from which the sidecar reaches the application.
+    pub inbound_source: &'static str,
+    /// Length of a host's prefix.
+    pub host_prefix: u8,
+}
+
+pub(crate) const IPV4: Family = Family { nft: "ip", loopback: "127.0.0.1", inbound_source: "127.0.0.6", host_prefix: 32 };
+pub(crate) const IPV6: Family = Family { nft: "ip6", loopback: "::1", inbound_source: "::6", host_prefix: 128 };
+
+#[cfg(test)]
+mod tests;
