@@ -1,6 +1,6 @@
 #![doc = env!("CARGO_PKG_DESCRIPTION")]
 //!
-//! In goes text ([`yaml`]: files, folders, standard input); out comes a [`Mesh`] of typed, checked objects
+//! In goes text ([`read`]: files, folders, standard input); out comes a [`Mesh`] of typed, checked objects
 //! whose every field knows the file, line and column it was written in, and a list of [`Diagnostic`]s.
 //! Nothing here knows how objects act together: that is `mutua-policy`.
 
@@ -11,6 +11,7 @@ pub mod mesh;
 pub mod meta;
 pub mod origin;
 pub mod peer_authentication;
+pub mod read;
 pub mod service;
 pub mod sidecar;
 pub mod workload;

@@ -32,6 +32,8 @@ pub struct Mesh {
     pub peer_authentications: Vec<Arc<PeerAuthentication>>,
     /// DestinationRules.
     pub destination_rules: Vec<Arc<DestinationRule>>,
+    /// Secrets: only their metadata; values are read where they are needed.
+    pub secrets: Vec<Arc<Meta>>,
     /// Sidecars.
     pub sidecars: Vec<Arc<Sidecar>>,
     /// Objects of kinds that are read but not enforced.

@@ -1,0 +1,66 @@
+//! The `Istio` resource and the mesh configuration.
+
+use super::destination_rule::traffic_policy;
+use crate::read::tree::Node;
+use crate::{Istio, MeshConfig, Meta, OutboundPolicy, TlsVersion};
+
+/// Where the mesh configuration stands in an `Istio` resource.
+pub const MESH_CONFIG_PATH: &str = "spec/values/meshConfig";
+
+/// Reads an `Istio` resource.
+pub fn istio(meta: Meta, node: &Node) -> Istio {
+    let spec = node.get("spec");
+    let namespace = spec.get("namespace").text().filter(|namespace| !namespace.is_empty()).unwrap_or("istio-system");
+    let values = spec.get("values");
+    let mut mesh_config = mesh_config(&meta, MESH_CONFIG_PATH, values.get("meshConfig"), namespace);
+    if let Some(domain) = given(values.at_path(&["global", "proxy", "clusterDomain"])) {
+        mesh_config.cluster_domain = domain;
+    }
+    Istio { namespace: namespace.to_owned(), version: spec.get("version").text().map(str::to_owned), mesh_config, meta }
+}
+
+/// Reads a `MeshConfig` that stands in `meta`'s object at `path`; `namespace` is the control plane's.
+pub fn mesh_config(meta: &Meta, path: &str, node: &Node, namespace: &str) -> MeshConfig {
+    let defaults = MeshConfig::default();
+    let visibility =
+        |key: &str, default: Vec<String>| Some(node.get(key).strings()).filter(|list| !list.is_empty()).unwrap_or(default);
+    let authorities = node.get("caCertificates").items().iter();
+    MeshConfig {
+        from: Some(meta.clone()),
+        path: path.to_owned(),
+        root_namespace: given(node.get("rootNamespace")).unwrap_or_else(|| namespace.to_owned()),
+        enable_auto_mtls: node.get("enableAutoMtls").boolean().unwrap_or(true),
+        trust_domain: given(node.get("trustDomain")).unwrap_or(defaults.trust_domain),
+        trust_domain_aliases: node.get("trustDomainAliases").strings(),
+        ca_trust_domains: authorities.flat_map(|authority| authority.get("trustDomains").strings()).collect(),
+        cluster_domain: defaults.cluster_domain,
+        min_tls: match node.at_path(&["meshMTLS", "minProtocolVersion"]).text() {
+            Some("TLSV1_3") => TlsVersion::V1_3,
+            _ => TlsVersion::V1_2,
+        },
+        cipher_suites: node.at_path(&["meshMTLS", "cipherSuites"]).strings(),
+        tls_defaults_cipher_suites: node.at_path(&["tlsDefaults", "cipherSuites"]).strings(),
+        tls_defaults_ecdh_curves: node.at_path(&["tlsDefaults", "ecdhCurves"]).strings(),
+        outbound_policy: outbound_policy(node.get("outboundTrafficPolicy")).unwrap_or_default(),
+        default_destination_rule_export_to: visibility(
+            "defaultDestinationRuleExportTo",
+            defaults.default_destination_rule_export_to,
+        ),
+        default_service_export_to: visibility("defaultServiceExportTo", defaults.default_service_export_to),
+        default_traffic_policy: traffic_policy(node.get("defaultTrafficPolicy")),
+        has_discovery_selectors: !node.get("discoverySelectors").items().is_empty(),
+    }
+}
+
+/// `outboundTrafficPolicy`, in the mesh configuration or a `Sidecar`; `None` when it is not written. An empty one is
+/// REGISTRY_ONLY, the enumeration's first value.
+pub fn outbound_policy(node: &Node) -> Option<OutboundPolicy> {
+    node.is_given().then(|| match node.get("mode").text() {
+        Some("ALLOW_ANY" | "ALLOW_ANY_DYNAMIC_DNS") => OutboundPolicy::AllowAny,
+        _ => OutboundPolicy::RegistryOnly,
+    })
+}
+
+fn given(node: &Node) -> Option<String> {
+    node.text().filter(|text| !text.is_empty()).map(str::to_owned)
+}

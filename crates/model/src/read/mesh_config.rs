@@ -1,0 +1,78 @@
+//! Which mesh configuration is in force: that of the `Istio` resource, else of the ConfigMap `istio`.
+
+use std::sync::Arc;
+
+use super::report::Report;
+use super::tree::Node;
+use super::{convert, documents};
+use crate::{Diagnostic, Istio, MeshConfig, Meta, Severity};
+
+/// The `Istio` resource that counts when there are several.
+const DEFAULT: &str = "default";
+/// The ConfigMap that istiod reads, and the key that holds the mesh configuration.
+const CONFIG_MAP: (&str, &str) = ("istio", "mesh");
+
+/// What could configure the mesh.
+#[derive(Default)]
+pub struct Candidates {
+    resources: Vec<Istio>,
+    config_maps: Vec<MeshConfig>,
+}
+
+impl Candidates {
+    /// An `Istio` resource.
+    pub fn add_istio(&mut self, istio: Istio) {
+        self.resources.push(istio);
+    }
+
+    /// A ConfigMap, if it is named as istiod's.
+    pub fn add_config_map(&mut self, meta: &Meta, node: &Node, file: &Arc<str>, report: &mut Report) {
+        let (name, key) = CONFIG_MAP;
+        let field = node.at_path(&["data", key]);
+        let Some(text) = field.text().filter(|_| meta.name() == name) else { return };
+        match documents(file, text.as_bytes()) {
+            Ok(documents) => {
+                let empty = Node { at: field.at, value: super::tree::Value::Map(Vec::new()) };
+                let document = documents.first().unwrap_or(&empty);
+                let config = convert::mesh_config(meta, "data/mesh", document, meta.namespace());
+                self.config_maps.push(config);
+            }
+            Err(error) => report.error("data/mesh", field.at, format!("the mesh configuration is no YAML: {error}")),
+        }
+    }
+
+    /// The configuration in force.
+    pub fn choose(mut self, diagnostics: &mut Vec<Diagnostic>) -> MeshConfig {
+        self.resources.sort_by(|a, b| (a.meta.name() != DEFAULT, a.meta.name()).cmp(&(b.meta.name() != DEFAULT, b.meta.name())));
+        if let [first, second, ..] = self.resources.as_slice()
+            && first.meta.name() != DEFAULT
+        {
+            diagnostics.push(undecided(&self.resources, &second.meta));
+        }
+        if let Some(istio) = self.resources.into_iter().next() {
+            return istio.mesh_config;
+        }
+        self.config_maps.sort_by_key(|config| {
+            let namespace = config.from.as_ref().map_or("", Meta::namespace).to_owned();
+            (namespace != "istio-system", namespace)
+        });
+        self.config_maps.into_iter().next().unwrap_or_default()
+    }
+}
+
+fn undecided(resources: &[Istio], second: &Meta) -> Diagnostic {
+    let names: Vec<_> = resources.iter().map(|istio| format!("`{}`", istio.meta.name())).collect();
+    let message = format!(
+        "{} Istio resources ({}) and none is named `{DEFAULT}`: it is not decided which of them configures the mesh; \
+         keep one, or name one `{DEFAULT}`",
+        names.len(),
+        names.join(", ")
+    );
+    Diagnostic {
+        severity: Severity::Error,
+        object: Some(second.object.clone()),
+        path: "metadata/name".to_owned(),
+        place: second.places.of("metadata/name"),
+        message,
+    }
+}

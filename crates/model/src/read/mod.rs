@@ -1,0 +1,136 @@
+//! From files and texts to a [`Mesh`]: YAML, typed objects, and everything that is wrong with them.
+//!
+//! [`Inputs`] holds the texts. [`Inputs::load`] parses them ([`parse`], [`tree`]), recognises objects ([`object`]),
+//! checks them, and makes typed objects of them ([`convert`]). A text that is no YAML is an [`InputError`]; everything else that is wrong is a
+//! [`Diagnostic`] with its place.
+
+mod collect;
+mod convert;
+mod files;
+mod mesh_config;
+mod object;
+mod parse;
+mod report;
+mod tree;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::{Diagnostic, Mesh, Place, Severity};
+
+/// Why an input cannot be read at all.
+#[derive(Debug, thiserror::Error)]
+pub enum InputError {
+    /// A file, folder or standard input that cannot be read.
+    #[error("{path}: {error}", path = path.display())]
+    Unreadable {
+        /// Which one.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A text that is not UTF-8, no YAML, holds a key twice, or is larger or deeper than is sensible.
+    #[error("{place}: {message}")]
+    Syntax {
+        /// Where.
+        place: Place,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// The texts to be read.
+#[derive(Clone, Debug, Default)]
+pub struct Inputs {
+    texts: Vec<(Arc<str>, Vec<u8>)>,
+}
+
+/// What came of reading.
+#[derive(Clone, Debug, Default)]
+pub struct Loaded {
+    /// Everything that was understood. With an error among the diagnostics it may be incomplete.
+    pub mesh: Mesh,
+    /// What is wrong or worth knowing, by file, line and column.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many objects of known kinds were read.
+    pub objects: usize,
+    /// How many texts were read.
+    pub texts: usize,
+    /// The kinds that were passed over, as `group/Kind`, with their number.
+    pub passed_over: std::collections::BTreeMap<String, usize>,
+}
+
+impl Loaded {
+    /// The diagnostics that make the input invalid.
+    pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error)
+    }
+
+    /// The diagnostics of lesser weight that a user should see.
+    pub fn warnings(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning)
+    }
+
+    /// Whether nothing is wrong.
+    #[must_use]
+    pub fn is_valid(&self) -> bool {
+        self.errors().next().is_none()
+    }
+}
+
+impl Inputs {
+    /// Reads files, folders (recursively: `.yaml`, `.yml`, `.json`; hidden entries are left out) and `-`, standard
+    /// input. A file named twice is read once.
+    ///
+    /// # Errors
+    /// The first that cannot be read.
+    pub fn from_paths<P: AsRef<Path>>(paths: &[P]) -> Result<Self, InputError> {
+        Ok(Self { texts: files::read(paths)? })
+    }
+
+    /// Texts with the names that diagnostics call them by.
+    #[must_use]
+    pub fn from_texts<N: Into<String>, T: Into<String>>(texts: impl IntoIterator<Item = (N, T)>) -> Self {
+        let texts = texts.into_iter().map(|(name, text)| (Arc::from(name.into()), text.into().into_bytes()));
+        Self { texts: texts.collect() }
+    }
+
+    /// Adds the texts of others.
+    pub fn extend(&mut self, others: Self) {
+        self.texts.extend(others.texts);
+    }
+
+    /// The names and texts.
+    pub fn texts(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.texts.iter().map(|(name, text)| (&**name, text.as_slice()))
+    }
+
+    /// Parses and checks everything.
+    ///
+    /// # Errors
+    /// The first text that cannot be read as YAML.
+    pub fn load(&self) -> Result<Loaded, InputError> {
+        let mut collection = collect::Collection::default();
+        for (name, text) in &self.texts {
+            for document in documents(name, text)? {
+                collection.add(name, &document);
+            }
+        }
+        Ok(collection.finish(self.texts.len()))
+    }
+}
+
+fn documents(name: &Arc<str>, text: &[u8]) -> Result<Vec<tree::Node>, InputError> {
+    let syntax = |(line, column), message| InputError::Syntax { place: Place { file: Arc::clone(name), line, column }, message };
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text,
+        Err(error) => {
+            let line = text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            return Err(syntax((u32::try_from(line).unwrap_or(u32::MAX), 1), "this is not UTF-8 text".to_owned()));
+        }
+    };
+    parse::documents(text).map_err(|error| syntax(error.at, error.message))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,52 @@
+//! Where checks write what they find about one object.
+
+use std::sync::Arc;
+
+use super::tree::At;
+use crate::{Diagnostic, ObjectRef, Place, Severity};
+
+/// How many diagnostics one object may get; a text of nothing but mistakes is not answered with a book.
+const MAX_PER_OBJECT: usize = 100;
+
+/// The diagnostics of one object.
+pub struct Report {
+    file: Arc<str>,
+    object: Option<ObjectRef>,
+    found: Vec<Diagnostic>,
+}
+
+impl Report {
+    /// For an object, or for a text without one.
+    #[must_use]
+    pub fn new(file: &Arc<str>, object: Option<ObjectRef>) -> Self {
+        Self { file: Arc::clone(file), object, found: Vec::new() }
+    }
+
+    /// Something that makes the object invalid.
+    pub fn error(&mut self, path: &str, at: At, message: impl Into<String>) {
+        self.add(Severity::Error, path, at, message.into());
+    }
+
+    /// Something worth knowing.
+    pub fn info(&mut self, path: &str, at: At, message: impl Into<String>) {
+        self.add(Severity::Info, path, at, message.into());
+    }
+
+    /// Everything that was reported.
+    #[must_use]
+    pub fn into_diagnostics(self) -> Vec<Diagnostic> {
+        self.found
+    }
+
+    fn add(&mut self, severity: Severity, path: &str, (line, column): At, message: String) {
+        let (path, message) = match self.found.len() {
+            0..MAX_PER_OBJECT => (path.to_owned(), message),
+            MAX_PER_OBJECT => {
+                (String::new(), format!("more than {MAX_PER_OBJECT} findings on this object; the rest is left out"))
+            }
+            _ => return,
+        };
+        let place = Place { file: Arc::clone(&self.file), line, column };
+        self.found.push(Diagnostic { severity, object: self.object.clone(), path, place, message });
+    }
+}
