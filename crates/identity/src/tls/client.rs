@@ -74,6 +74,16 @@ impl ClientConfig {
         Self::build(Arc::new(verifier), Some(credentials))
     }
 
+    /// As [`ClientConfig::mesh`], with TLS 1.2 as the newest version it offers: an old client, to probe a server's floor.
+    ///
+    /// # Errors
+    /// As [`ClientConfig::mesh`].
+    pub fn mesh_tls12(credentials: &Credentials, bundle: &TrustBundle, peer: &PeerExpectation) -> Result<Self, TlsError> {
+        let accept = Accept::Mesh { trust_domains: peer.trust_domains.clone(), ids: peer.ids.clone() };
+        let verifier = ServerVerifier::new(store(bundle)?, Vec::new(), accept)?;
+        Self::build_with(&[&rustls::version::TLS12], Arc::new(verifier), Some(credentials))
+    }
+
     /// To a server outside the mesh (`SIMPLE`, `MUTUAL`).
     ///
     /// # Errors
@@ -119,8 +129,16 @@ impl ClientConfig {
         verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
         client: Option<&Credentials>,
     ) -> Result<Self, TlsError> {
+        Self::build_with(MinVersion::Tls12.versions(), verifier, client)
+    }
+
+    fn build_with(
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
+        client: Option<&Credentials>,
+    ) -> Result<Self, TlsError> {
         let builder = rustls::ClientConfig::builder_with_provider(provider::plain())
-            .with_protocol_versions(MinVersion::Tls12.versions())
+            .with_protocol_versions(versions)
             .map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
