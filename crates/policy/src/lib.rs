@@ -1,3 +1,36 @@
 #![doc = env!("CARGO_PKG_DESCRIPTION")]
+//!
+//! [`Engine::new`] indexes a snapshot once: [`workload`]s, [`service`]s with their endpoints, [`peer_authentication`] and
+//! [`destination_rule`] policies. Every question goes the same way: the client's decision ([`client`]), then what it means
+//! for one [`endpoint`], then what the server does with it ([`outcome`]). [`inbound`] and [`outbound`] are those answers
+//! for a proxy, [`explain`] the same for people, with the trace of what decided. [`findings`] tells what is wrong with
+//! resources that are each valid by themselves.
 
+mod client;
+mod destination_rule;
+mod endpoint;
+mod engine;
+pub mod explain;
 pub mod findings;
+mod host;
+mod inbound;
+mod injection;
+mod outbound;
+mod outcome;
+mod peer_authentication;
+mod service;
+mod trace;
+mod visibility;
+mod workload;
+
+pub use client::ClientDecision;
+pub use engine::{Engine, QueryError};
+pub use explain::{ConnectionAnswer, ConnectionQuery, WorkloadAnswer};
+pub use inbound::{Inbound, InboundPort, ServiceRef};
+pub use outbound::{ClientClass, Destination, DestinationEndpoint, DestinationPort, TlsSettings};
+pub use outcome::Outcome;
+pub use trace::Step;
+pub use workload::Workload;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! What a client's sidecar does for one service port: the rule-level decision (Istio's `buildUpstreamTLSSettings`).
+
+use mutua_model::{ClientTls, ClientTlsMode, Mesh, MtlsMode};
+
+use crate::destination_rule::MergedRule;
+use crate::destination_rule::tls::{self, WrittenTls};
+use crate::peer_authentication::PeerPolicies;
+use crate::service::{self, Service};
+use crate::trace::Step;
+use crate::workload;
+
+/// The rule-level decision of a client for a service port.
+#[derive(Clone, Debug)]
+pub struct ClientDecision {
+    /// What is sent.
+    pub mode: ClientTlsMode,
+    /// Whether auto mTLS chose ISTIO_MUTUAL.
+    pub auto: bool,
+    /// Whether the client's sidecar knows the service; unknown destinations are reached as they are.
+    pub known: bool,
+    /// Server name, when one is sent.
+    pub sni: Option<String>,
+    /// Names of which the server must show one.
+    pub subject_alt_names: Vec<String>,
+    /// The settings of the DestinationRule, when one decided.
+    pub settings: Option<ClientTls>,
+    /// The object that decided (`DestinationRule bar/x`), `auto-mtls`, or empty.
+    pub decided_by: String,
+    /// All endpoints get the same transport, because the original address is dialled.
+    pub(crate) uniform: bool,
+    /// The mode that marks endpoints, when the rule gives one (it inherits differently).
+    pub(crate) endpoint_mode: Option<ClientTlsMode>,
+    /// `credentialName` in a rule without workloadSelector: Istio drops the TLS context, traffic is plaintext.
+    pub(crate) dropped: bool,
+    /// Why.
+    pub trace: Vec<Step>,
+}
+
+impl ClientDecision {
+    /// Plaintext, for the reason in `trace`.
+    pub(crate) fn plaintext(known: bool, trace: Vec<Step>) -> Self {
+        Self {
+            mode: ClientTlsMode::Disable,
+            auto: false,
+            known,
+            sni: None,
+            subject_alt_names: Vec::new(),
+            settings: None,
+            decided_by: String::new(),
+            uniform: false,
+            endpoint_mode: None,
+            dropped: false,
+            trace,
+        }
+    }
+}
+
+/// What the decision looks at.
+pub(crate) struct Question<'e> {
+    pub(crate) mesh: &'e Mesh,
+    pub(crate) policies: &'e PeerPolicies,
+    pub(crate) service: &'e Service,
+    /// The Service port, and its position.
+    pub(crate) port: (usize, u16),
+    pub(crate) subset: Option<&'e str>,
+    pub(crate) rule: Option<&'e MergedRule>,
+}
+
+/// The decision.
+pub(crate) fn decide(question: &Question<'_>) -> ClientDecision {
+    let Question { rule, subset, port: (_, number), .. } = question;
+    let mut decision = match rule.and_then(|rule| tls::of_cluster(rule, *number, *subset)) {
+        Some(written) => by_rule(question, &written),
+        None => by_auto_mtls(question),
+    };
+    decision.uniform = question.service.original_destination() || rule.is_some_and(|rule| tls::is_passthrough(rule, *subset));
+    decision.endpoint_mode = rule.and_then(|rule| tls::of_endpoint(rule, *number, *subset));
+    decision
+}
+
+fn by_rule(question: &Question<'_>, written: &WrittenTls) -> ClientDecision {
+    let (settings, meta) = (&written.value, &written.rule.meta);
+    let path = format!("{}/mode", written.path);
+    let trace = vec![Step::of("destination-rule.tls", meta, &path, format!("client tls mode {}", settings.mode))];
+    let mut decision = ClientDecision {
+        mode: settings.mode,
+        settings: Some(settings.clone()),
+        decided_by: meta.object.to_string(),
+        ..ClientDecision::plaintext(true, trace)
+    };
+    let given = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
+    match settings.mode {
+        ClientTlsMode::Disable => {}
+        ClientTlsMode::IstioMutual => {
+            decision.sni = Some(if settings.sni.is_empty() { default_sni(question) } else { settings.sni.clone() });
+            decision.subject_alt_names = given(&settings.subject_alt_names).unwrap_or_else(|| default_names(question));
+        }
+        ClientTlsMode::Simple | ClientTlsMode::Mutual => {
+            decision.sni = (!settings.sni.is_empty()).then(|| settings.sni.clone());
+            let of_entry = if question.service.entry { question.service.accounts.clone() } else { Vec::new() };
+            decision.subject_alt_names = given(&settings.subject_alt_names).unwrap_or(of_entry);
+            drop_credentials(&mut decision, written);
+        }
+    }
+    decision
+}
+
+/// A `credentialName` reaches a sidecar only through a rule with a workloadSelector (or as a ConfigMap).
+fn drop_credentials(decision: &mut ClientDecision, written: &WrittenTls) {
+    let name = &written.value.credential_name;
+    if name.is_empty() || name.starts_with("configmap://") || written.rule.workload_selector.is_some() {
+        return;
+    }
+    decision.dropped = true;
+    let effect = "plaintext: credentialName counts for sidecars only in a rule with workloadSelector";
+    let path = format!("{}/credentialName", written.path);
+    decision.trace.push(Step::of("destination-rule.credential-name", &written.rule.meta, &path, effect));
+}
+
+fn by_auto_mtls(question: &Question<'_>) -> ClientDecision {
+    let mut trace = Vec::new();
+    if let Some(rule) = question.rule {
+        let effect = "no tls for this port: auto mTLS decides";
+        trace.extend(rule.rules.iter().map(|rule| Step::of("destination-rule.no-tls", &rule.meta, "spec/trafficPolicy", effect)));
+    }
+    let service = question.service;
+    if service.external {
+        trace.push(Step::of("service-entry.external", &service.meta, "spec/location", "outside the mesh: no TLS"));
+        return ClientDecision::plaintext(true, trace);
+    }
+    let config = &question.mesh.config;
+    let path = format!("{}/enableAutoMtls", config.path);
+    if !config.enable_auto_mtls {
+        trace.push(match &config.from {
+            Some(meta) => Step::of("auto-mtls.off", meta, &path, "auto mTLS is off: no TLS"),
+            None => Step::of_default("auto-mtls.off", "auto mTLS is off: no TLS"),
+        });
+        return ClientDecision::plaintext(true, trace);
+    }
+    if let Some(step) = not_for_all_endpoints(question) {
+        trace.push(step);
+        return ClientDecision::plaintext(true, trace);
+    }
+    let (mode, steps) = question.policies.namespace_mode(&service.namespace);
+    trace.extend(steps);
+    if mode == MtlsMode::Disable {
+        trace.push(Step::of_default("auto-mtls.disable", "the service's namespace is DISABLE: clients send plaintext"));
+        return ClientDecision::plaintext(true, trace);
+    }
+    trace.push(match &config.from {
+        Some(meta) => Step::of("auto-mtls.on", meta, &path, "ISTIO_MUTUAL to endpoints with a sidecar"),
+        None => Step::of_default("auto-mtls.on", "ISTIO_MUTUAL to endpoints with a sidecar"),
+    });
+    ClientDecision {
+        mode: ClientTlsMode::IstioMutual,
+        auto: true,
+        sni: Some(default_sni(question)),
+        subject_alt_names: default_names(question),
+        decided_by: "auto-mtls".to_owned(),
+        ..ClientDecision::plaintext(true, trace)
+    }
+}
+
+/// Where the original address is dialled, one endpoint without the mesh's TLS turns it off for all.
+fn not_for_all_endpoints(question: &Question<'_>) -> Option<Step> {
+    let passthrough = question.rule.is_some_and(|rule| tls::is_passthrough(rule, question.subset));
+    if !question.service.original_destination() && !passthrough {
+        return None;
+    }
+    let mut endpoints = question.service.serving(question.port.0).peekable();
+    let effect = if endpoints.peek().is_none() {
+        "headless or passthrough without endpoints: no TLS"
+    } else if endpoints.any(|(endpoint, _)| workload::is_disabled(&endpoint.tls_mode)) {
+        "headless or passthrough, and an endpoint has no sidecar: no TLS to any of them"
+    } else {
+        return None;
+    };
+    Some(Step::of("auto-mtls.passthrough", &question.service.meta, "spec", effect))
+}
+
+fn default_sni(question: &Question<'_>) -> String {
+    format!("outbound_.{}_.{}_.{}", question.port.1, question.subset.unwrap_or_default(), question.service.host)
+}
+
+fn default_names(question: &Question<'_>) -> Vec<String> {
+    service::identities(question.mesh, question.service)
+}

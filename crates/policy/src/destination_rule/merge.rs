@@ -1,0 +1,118 @@
+//! Rules of one namespace by host, merged as Istio's `mergeDestinationRule` does with
+//! `ENABLE_ENHANCED_DESTINATIONRULE_MERGE`, its default.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use mutua_model::DestinationRule;
+
+use super::{MergedRule, Written};
+use crate::host;
+
+/// The rules of one namespace.
+#[derive(Debug, Default)]
+pub(super) struct RuleSet {
+    exact: HashMap<String, Vec<MergedRule>>,
+    /// Most specific first.
+    wildcards: Vec<(String, Vec<MergedRule>)>,
+}
+
+impl RuleSet {
+    pub(super) fn add(&mut self, host: &str, rule: &Arc<DestinationRule>, export_to: &[String]) {
+        let rules = self.entry(host);
+        if rules.is_empty() || merge_into(rules, rule, export_to) {
+            rules.push(single(rule, export_to));
+        }
+    }
+
+    /// The rules of the most specific host that covers `name`.
+    pub(super) fn best(&self, name: &str) -> Option<&[MergedRule]> {
+        if let Some(rules) = self.exact.get(name) {
+            return Some(rules);
+        }
+        self.wildcards.iter().find(|(pattern, _)| host::covers(pattern, name)).map(|(_, rules)| rules.as_slice())
+    }
+
+    pub(super) fn has_selectors(&self) -> bool {
+        let all = self.exact.values().chain(self.wildcards.iter().map(|(_, rules)| rules));
+        all.flatten().any(|rule| rule.selector.is_some())
+    }
+
+    fn entry(&mut self, host: &str) -> &mut Vec<MergedRule> {
+        if !host::is_wildcard(host) {
+            return self.exact.entry(host.to_owned()).or_default();
+        }
+        let at = match self.wildcards.binary_search_by(|(known, _)| host::by_specificity(known, host)) {
+            Ok(at) => at,
+            Err(at) => {
+                self.wildcards.insert(at, (host.to_owned(), Vec::new()));
+                at
+            }
+        };
+        &mut self.wildcards[at].1
+    }
+}
+
+/// Merges `rule` into the entries it fits; returns whether it also stands for itself. Each entry overwrites that
+/// answer, so the last one decides.
+fn merge_into(rules: &mut [MergedRule], rule: &Arc<DestinationRule>, export_to: &[String]) -> bool {
+    let mut separate = true;
+    for entry in rules {
+        let superset = entry.export_to.iter().all(|to| export_to.contains(to));
+        if entry.export_to == export_to {
+            separate = false;
+        } else if !entry.export_to.is_empty() && superset {
+            separate = true;
+        } else {
+            separate = true;
+            continue;
+        }
+        match (&entry.selector, &rule.workload_selector) {
+            (Some(known), Some(new)) if known != new => {
+                separate = true;
+                continue;
+            }
+            (None, None) | (Some(_), Some(_)) => separate = false,
+            _ => {}
+        }
+        absorb(entry, rule);
+    }
+    separate
+}
+
+/// Adds subsets of new names, and the traffic policy if there is none yet; nothing is merged field by field.
+fn absorb(entry: &mut MergedRule, rule: &Arc<DestinationRule>) {
+    let incoming = single(rule, &[]);
+    entry.rules.push(Arc::clone(rule));
+    for subset in incoming.subsets {
+        if entry.subset(&subset.value.name).is_none() {
+            entry.subsets.push(subset);
+        }
+    }
+    if entry.policy.is_none() {
+        entry.policy = incoming.policy;
+    }
+}
+
+fn single(rule: &Arc<DestinationRule>, export_to: &[String]) -> MergedRule {
+    let written = |path: String| (Arc::clone(rule), path);
+    let policy = rule.policy.clone().map(|value| {
+        let (rule, path) = written("spec/trafficPolicy".to_owned());
+        Written { rule, path, value }
+    });
+    let mut subsets: Vec<Written<mutua_model::Subset>> = Vec::new();
+    for (at, subset) in rule.subsets.iter().enumerate() {
+        if subsets.iter().all(|known| known.value.name != subset.name) {
+            let (rule, path) = written(format!("spec/subsets[{at}]"));
+            subsets.push(Written { rule, path, value: subset.clone() });
+        }
+    }
+    MergedRule {
+        namespace: rule.meta.namespace().to_owned(),
+        rules: vec![Arc::clone(rule)],
+        policy,
+        subsets,
+        export_to: export_to.to_vec(),
+        selector: rule.workload_selector.clone(),
+    }
+}

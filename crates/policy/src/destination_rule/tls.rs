@@ -1,0 +1,62 @@
+//! What one merged rule says about TLS for a port and subset. There are two readings in Istio, which inherit
+//! differently: the one that builds the cluster, and the one that marks its endpoints.
+
+use mutua_model::{ClientTls, ClientTlsMode, TrafficPolicy};
+
+use super::{MergedRule, Written};
+
+/// TLS settings with where they were written (`path` ends in `/tls`).
+pub(crate) type WrittenTls = Written<ClientTls>;
+
+/// A traffic policy or one entry of its port list.
+struct Level<'p> {
+    tls: Option<&'p ClientTls>,
+    path: String,
+    /// Whether it is an entry for the port.
+    of_port: bool,
+}
+
+/// The port's entry taken whole if there is one, else the policy itself.
+fn level<'p>(policy: &'p TrafficPolicy, path: &str, port: u16) -> Level<'p> {
+    let entry = policy.ports.iter().enumerate().find(|(_, (number, _))| *number == port);
+    match entry {
+        Some((at, (_, entry))) => {
+            Level { tls: entry.tls.as_ref(), path: format!("{path}/portLevelSettings[{at}]"), of_port: true }
+        }
+        None => Level { tls: policy.tls.as_ref(), path: path.to_owned(), of_port: false },
+    }
+}
+
+fn written(rule: &std::sync::Arc<mutua_model::DestinationRule>, level: &Level<'_>) -> Option<WrittenTls> {
+    let value = level.tls?.clone();
+    Some(Written { rule: std::sync::Arc::clone(rule), path: format!("{}/tls", level.path), value })
+}
+
+/// TLS as built into the cluster: a port's entry replaces the level it stands in, whole (`MergeTrafficPolicy`).
+pub(crate) fn of_cluster(rule: &MergedRule, port: u16, subset: Option<&str>) -> Option<WrittenTls> {
+    let outer = rule.policy.as_ref().map(|policy| (policy, level(&policy.value, &policy.path, port)));
+    let outer_tls = || outer.as_ref().and_then(|(policy, level)| written(&policy.rule, level));
+    let Some(subset) = subset.and_then(|name| rule.subset(name)) else { return outer_tls() };
+    let Some(policy) = &subset.value.policy else { return outer_tls() };
+    let inner = level(policy, &format!("{}/trafficPolicy", subset.path), port);
+    let tls = written(&subset.rule, &inner);
+    if inner.of_port { tls } else { tls.or_else(outer_tls) }
+}
+
+/// The mode that marks endpoints: a port's entry counts only if it has `tls` (`mtlsDisabledByDR`).
+pub(crate) fn of_endpoint(rule: &MergedRule, port: u16, subset: Option<&str>) -> Option<ClientTlsMode> {
+    let mode = |policy: &TrafficPolicy| {
+        let entry = policy.ports.iter().find(|(number, _)| *number == port).and_then(|(_, entry)| entry.tls.as_ref());
+        entry.or(policy.tls.as_ref()).map(|tls| tls.mode)
+    };
+    let inner = subset.and_then(|name| rule.subset(name)).and_then(|subset| subset.value.policy.as_ref()).and_then(mode);
+    inner.or_else(|| rule.policy.as_ref().and_then(|policy| mode(&policy.value)))
+}
+
+/// Whether the load balancer is PASSTHROUGH; of a subset only its own policy counts.
+pub(crate) fn is_passthrough(rule: &MergedRule, subset: Option<&str>) -> bool {
+    match subset.and_then(|name| rule.subset(name)) {
+        Some(subset) => subset.value.policy.as_ref().is_some_and(|policy| policy.passthrough),
+        None => rule.policy.as_ref().is_some_and(|policy| policy.value.passthrough),
+    }
+}

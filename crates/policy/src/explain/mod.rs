@@ -1,0 +1,8 @@
+//! Decisions for people: one connection, or what a workload accepts, with the trace of what decided.
+
+mod connection;
+mod target;
+mod workload;
+
+pub use connection::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer};
+pub use workload::WorkloadAnswer;

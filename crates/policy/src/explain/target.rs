@@ -1,0 +1,107 @@
+//! What a connection is to: a service, a workload at its own address, or something the client's sidecar does not know.
+
+use std::net::IpAddr;
+
+use crate::engine::{Engine, QueryError};
+use crate::service::Service;
+use crate::workload::Workload;
+
+/// What was dialled.
+pub(super) enum Target<'e> {
+    /// A port of a service (by position); only this endpoint when its own address was dialled.
+    Service { service: &'e Service, position: usize, only: Option<usize> },
+    /// A service that the client's sidecar does not see.
+    Hidden { service: &'e Service, position: usize },
+    /// A workload's own address.
+    Direct { workload: usize },
+    /// Nobody the mesh knows.
+    Unknown,
+}
+
+/// Splits `HOST:PORT`, with brackets around IPv6 addresses.
+pub(super) fn split(to: &str) -> Result<(String, u16), QueryError> {
+    let expected = "a destination is written HOST:PORT, like reviews.shop:9080 or [fd00::1]:80";
+    let wrong = || QueryError::Malformed { given: to.to_owned(), expected };
+    let (host, port) = to.rsplit_once(':').ok_or_else(wrong)?;
+    let port: u16 = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match bracketed {
+        Some(inner) => inner.parse::<IpAddr>().map_err(|_| wrong())?.to_string(),
+        None => host.trim_end_matches('.').to_ascii_lowercase(),
+    };
+    if host.is_empty() || host.contains('/') || (bracketed.is_none() && host.contains(':')) {
+        return Err(wrong());
+    }
+    Ok((host, port))
+}
+
+impl Engine {
+    /// What `host` and `port` mean for a client.
+    pub(super) fn target(&self, client: &Workload, host: &str, port: u16) -> Result<Target<'_>, QueryError> {
+        match host.parse::<IpAddr>() {
+            Ok(address) => self.by_address(client, address, port),
+            Err(_) => self.by_name(client, host, port),
+        }
+    }
+
+    fn by_name(&self, client: &Workload, host: &str, port: u16) -> Result<Target<'_>, QueryError> {
+        let domain = &self.mesh().config.cluster_domain;
+        let namespace = &client.namespace;
+        // As the resolver of a pod tries them: search domains first for names with few dots, here any that exists.
+        let names = [
+            host.to_owned(),
+            format!("{host}.{namespace}.svc.{domain}"),
+            format!("{host}.svc.{domain}"),
+            format!("{host}.{domain}"),
+        ];
+        for name in names {
+            let candidates = self.services_of_host(&name);
+            if !candidates.is_empty() {
+                return self.among(client, &candidates, port);
+            }
+        }
+        Ok(Target::Unknown)
+    }
+
+    fn by_address(&self, client: &Workload, address: IpAddr, port: u16) -> Result<Target<'_>, QueryError> {
+        let candidates: Vec<&Service> = self.services_at(&address.to_string()).collect();
+        if !candidates.is_empty() {
+            return self.among(client, &candidates, port);
+        }
+        let in_prefix = |one: &&Service| one.addresses.iter().any(|text| holds(text, address));
+        let prefixed: Vec<&Service> = self.services.iter().filter(|one| one.entry).filter(in_prefix).collect();
+        if !prefixed.is_empty() {
+            return self.among(client, &prefixed, port);
+        }
+        let Some(at) = self.workload_at.get(&address).copied() else { return Ok(Target::Unknown) };
+        for (service, _) in self.services_of(at).filter(|(service, _)| service.headless) {
+            let declared = service.port(port).filter(|_| self.visible(client, &[service], port).is_some());
+            if let Some((position, _)) = declared {
+                return Ok(Target::Service { service, position, only: Some(at) });
+            }
+        }
+        Ok(Target::Direct { workload: at })
+    }
+
+    fn among<'e>(&'e self, client: &Workload, candidates: &[&'e Service], port: u16) -> Result<Target<'e>, QueryError> {
+        let declaring: Vec<&Service> = candidates.iter().copied().filter(|service| service.port(port).is_some()).collect();
+        let Some(first) = declaring.first() else {
+            let mut declared: Vec<u16> =
+                candidates.iter().flat_map(|service| service.ports.iter().map(|port| port.number)).collect();
+            declared.sort_unstable();
+            declared.dedup();
+            return Err(QueryError::UnknownPort { service: candidates[0].host.clone(), port, declared });
+        };
+        let position = |service: &Service| service.port(port).map_or(0, |(position, _)| position);
+        Ok(match self.visible(client, &declaring, port) {
+            // A client without sidecar sees whatever the cluster has.
+            _ if !client.sidecar => Target::Service { service: first, position: position(first), only: None },
+            Some(service) => Target::Service { service, position: position(service), only: None },
+            None => Target::Hidden { service: first, position: position(first) },
+        })
+    }
+}
+
+fn holds(text: &str, address: IpAddr) -> bool {
+    text.contains('/') && text.parse::<ipnet::IpNet>().is_ok_and(|prefix| prefix.contains(&address))
+}

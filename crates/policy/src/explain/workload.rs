@@ -1,0 +1,45 @@
+//! What a workload accepts.
+
+use std::collections::BTreeMap;
+
+use mutua_model::MtlsMode;
+use serde::Serialize;
+
+use crate::engine::{Engine, QueryError};
+use crate::trace::Step;
+
+/// What a workload accepts, port by port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct WorkloadAnswer {
+    /// `NAMESPACE/NAME`.
+    pub workload: String,
+    /// Whether it has a sidecar; without one, `mode` is what the policies compose to.
+    pub sidecar: bool,
+    /// On every port that is not listed.
+    pub mode: MtlsMode,
+    /// Every known port.
+    pub ports: BTreeMap<u16, MtlsMode>,
+    /// Why.
+    pub trace: Vec<Step>,
+}
+
+impl Engine {
+    /// What a workload accepts.
+    ///
+    /// # Errors
+    /// No workload, or several, have that name.
+    pub fn explain_workload(&self, name: &str) -> Result<WorkloadAnswer, QueryError> {
+        let at = self.position(name)?;
+        let (workload, effective) = (&self.workloads()[at], self.accepts(at));
+        let ports: BTreeMap<u16, MtlsMode> =
+            self.known_ports(workload).into_keys().map(|port| (port, effective.on(port))).collect();
+        let mut trace = effective.trace.clone();
+        for port in ports.keys() {
+            trace.extend(effective.trace_of(*port).into_iter().skip(effective.trace.len()));
+        }
+        if !workload.sidecar {
+            trace.push(Step::of_default("sidecar.none", "no sidecar: nothing enforces this mode, plaintext reaches it"));
+        }
+        Ok(WorkloadAnswer { workload: workload.full_name(), sidecar: workload.sidecar, mode: effective.mode, ports, trace })
+    }
+}

@@ -1,0 +1,60 @@
+//! Host names: exact ones, and wildcards that begin with `*` (plain suffix matching, as Istio's `pkg/config/host`).
+
+/// Whether `host` is a wildcard.
+pub(crate) fn is_wildcard(host: &str) -> bool {
+    host.starts_with('*')
+}
+
+/// Whether every name that `host` stands for is matched by `pattern`.
+pub(crate) fn covers(pattern: &str, host: &str) -> bool {
+    match (pattern.strip_prefix('*'), host.strip_prefix('*')) {
+        (None, None) => pattern == host,
+        // A name is never covered by a wildcard of which nothing is left for the star.
+        (Some(suffix), None) => host.ends_with(suffix) && (suffix.is_empty() || host.len() > suffix.len()),
+        (Some(suffix), Some(rest)) => rest.ends_with(suffix),
+        (None, Some(_)) => false,
+    }
+}
+
+/// The order in which wildcards are tried: most specific first, that is the longest, then by name.
+pub(crate) fn by_specificity(a: &str, b: &str) -> std::cmp::Ordering {
+    b.len().cmp(&a.len()).then_with(|| a.cmp(b))
+}
+
+/// A DestinationRule's host in full: short names belong to the rule's own namespace (`ResolveShortnameToFQDN`).
+pub(crate) fn resolve_short(host: &str, namespace: &str, domain: &str) -> String {
+    if host.contains('.') || host.starts_with('*') || host.parse::<std::net::IpAddr>().is_ok() {
+        return host.to_owned();
+    }
+    format!("{host}.{namespace}.svc.{domain}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards_match_by_suffix() {
+        for (pattern, host, expected) in [
+            ("*", "a.b", true),
+            ("*.foo.com", "foo.com", false),
+            ("*.foo.com", "a.foo.com", true),
+            ("*.foo.com", "a.b.foo.com", true),
+            ("*-b.ns.svc.cluster.local", "a-b.ns.svc.cluster.local", true),
+            ("*.com", "*.foo.com", true),
+            ("*.foo.com", "*.com", false),
+            ("a.b", "*.b", false),
+            ("a.b", "a.b", true),
+        ] {
+            assert_eq!(covers(pattern, host), expected, "{pattern} {host}");
+        }
+    }
+
+    #[test]
+    fn short_names_belong_to_the_rules_namespace() {
+        assert_eq!(resolve_short("reviews", "shop", "cluster.local"), "reviews.shop.svc.cluster.local");
+        for verbatim in ["reviews.prod", "*", "*.local", "10.0.0.1", "::1"] {
+            assert_eq!(resolve_short(verbatim, "shop", "cluster.local"), verbatim);
+        }
+    }
+}

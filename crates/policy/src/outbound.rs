@@ -1,0 +1,165 @@
+//! What a workload's proxy needs to reach every service its sidecar knows.
+
+use std::collections::BTreeSet;
+
+use mutua_model::{AppProtocol, ClientTls, ClientTlsMode, Labels};
+
+use crate::client::ClientDecision;
+use crate::endpoint::{Transport, transport};
+use crate::engine::Engine;
+use crate::service::{Endpoint, Service};
+use crate::workload::Workload;
+
+/// Clients of one class get the same destinations.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ClientClass {
+    namespace: String,
+    /// Only where a rule or a Sidecar looks at them.
+    labels: Option<Labels>,
+}
+
+/// How clients of a class reach one service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Destination {
+    /// Its host.
+    pub host: String,
+    /// Its name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The addresses or prefixes that are captured for it.
+    pub addresses: Vec<String>,
+    /// Its ports.
+    pub ports: Vec<DestinationPort>,
+    /// The endpoints' own addresses are captured too (headless services).
+    pub by_endpoint: bool,
+    /// The original address is dialled, whatever it is.
+    pub passthrough: bool,
+}
+
+/// One port of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DestinationPort {
+    /// The Service port.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: AppProtocol,
+    /// How TLS is originated towards the endpoints that ask for it.
+    pub tls: TlsSettings,
+    /// The object that decided, `auto-mtls`, or empty.
+    pub decided_by: String,
+    /// Where it is served.
+    pub endpoints: Vec<DestinationEndpoint>,
+}
+
+/// How TLS is originated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// What is sent.
+    pub mode: ClientTlsMode,
+    /// Whether auto mTLS chose it.
+    pub auto: bool,
+    /// Server name, when one is sent.
+    pub sni: Option<String>,
+    /// Names of which the server must show one.
+    pub subject_alt_names: Vec<String>,
+    /// SIMPLE and MUTUAL without SNI and names: both come from the request's Host.
+    pub from_host_header: bool,
+    /// ISTIO_MUTUAL without names: the server's identity must be of one of these.
+    pub trust_domains: Vec<String>,
+    /// The rule's files and switches.
+    pub files: Option<ClientTls>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DestinationEndpoint {
+    /// An IP address or a host name.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// The workload's position in [`Engine::workloads`], when it is one.
+    pub workload: Option<usize>,
+    /// Whether TLS is used towards it.
+    pub tls: bool,
+}
+
+impl Engine {
+    /// The class of a client.
+    #[must_use]
+    pub fn client_class(&self, workload: &Workload) -> ClientClass {
+        let labels = self.labels_matter(&workload.namespace).then(|| workload.labels.clone());
+        ClientClass { namespace: workload.namespace.clone(), labels }
+    }
+
+    /// Every service that a workload's sidecar knows, by host.
+    #[must_use]
+    pub fn destinations(&self, workload: &Workload) -> Vec<Destination> {
+        let hosts: BTreeSet<&str> = self.services.iter().map(|service| service.host.as_str()).collect();
+        hosts.into_iter().filter_map(|host| self.destination(workload, host)).collect()
+    }
+
+    fn destination(&self, client: &Workload, host: &str) -> Option<Destination> {
+        let candidates = self.services_of_host(host);
+        let numbers: BTreeSet<u16> = candidates.iter().flat_map(|service| service.ports.iter().map(|port| port.number)).collect();
+        let service = numbers.iter().find_map(|number| self.visible(client, &candidates, *number))?;
+        let rule = self.rule(client, service);
+        let mut ports = Vec::new();
+        for (position, port) in service.ports.iter().enumerate() {
+            if port.protocol == AppProtocol::Udp || self.visible(client, &[service], port.number).is_none() {
+                continue;
+            }
+            let decision = self.decide(service, rule, (position, port.number), None);
+            ports.push(self.destination_port(service, position, &decision));
+        }
+        let passthrough = service.undirected || rule.is_some_and(|rule| crate::destination_rule::tls::is_passthrough(rule, None));
+        Some(Destination {
+            host: service.host.clone(),
+            name: service.name.clone(),
+            namespace: service.namespace.clone(),
+            addresses: service.addresses.clone(),
+            ports,
+            by_endpoint: service.headless,
+            passthrough,
+        })
+    }
+
+    fn destination_port(&self, service: &Service, position: usize, decision: &ClientDecision) -> DestinationPort {
+        let port = &service.ports[position];
+        let endpoints = service.serving(position).filter_map(|(endpoint, number)| {
+            let transport = self.transport_to(decision, endpoint, number);
+            let tls = transport != Transport::Plaintext;
+            Some(DestinationEndpoint { address: endpoint.address.clone()?, port: number, workload: endpoint.workload, tls })
+        });
+        let endpoints = endpoints.collect();
+        DestinationPort {
+            port: port.number,
+            protocol: port.protocol,
+            tls: self.tls_settings(decision),
+            decided_by: decision.decided_by.clone(),
+            endpoints,
+        }
+    }
+
+    pub(crate) fn transport_to(&self, decision: &ClientDecision, endpoint: &Endpoint, port: u16) -> Transport {
+        let server = self.endpoint_accepts(endpoint).on(port);
+        transport(decision, &endpoint.tls_mode, server)
+    }
+
+    fn tls_settings(&self, decision: &ClientDecision) -> TlsSettings {
+        if decision.mode == ClientTlsMode::Disable || decision.dropped {
+            return TlsSettings::default();
+        }
+        let mesh = decision.mode == ClientTlsMode::IstioMutual;
+        let insecure = decision.settings.as_ref().is_some_and(|settings| settings.insecure_skip_verify);
+        TlsSettings {
+            mode: decision.mode,
+            auto: decision.auto,
+            sni: decision.sni.clone(),
+            subject_alt_names: decision.subject_alt_names.clone(),
+            from_host_header: !mesh && !insecure && decision.sni.is_none(),
+            trust_domains: if mesh { self.trust_domains() } else { Vec::new() },
+            files: if mesh { None } else { decision.settings.clone() },
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Services as clients see them, whatever they were written as, with their endpoints.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use mutua_model::service::{Endpoint as Inline, TargetPort};
+use mutua_model::{AppProtocol, EndpointSlice, Kind, Labels, Mesh, Meta, Resolution, ServicePort};
+
+use crate::workload::{self, Workload};
+
+/// Annotation of a Service: where it is visible.
+const EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// Annotation of a Service: accounts of its own namespace that it runs as.
+const KUBERNETES_ACCOUNTS: &str = "alpha.istio.io/kubernetes-serviceaccounts";
+/// Annotation of a Service: full identities that it runs as.
+const CANONICAL_ACCOUNTS: &str = "alpha.istio.io/canonical-serviceaccounts";
+/// Label of an EndpointSlice: its Service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// A service.
+#[derive(Clone, Debug)]
+pub(crate) struct Service {
+    pub(crate) host: String,
+    pub(crate) name: String,
+    pub(crate) namespace: String,
+    pub(crate) meta: Meta,
+    pub(crate) ports: Vec<ServicePort>,
+    /// Captured addresses or prefixes.
+    pub(crate) addresses: Vec<String>,
+    /// A Kubernetes Service without a cluster address.
+    pub(crate) headless: bool,
+    /// The original address is dialled (ServiceEntry resolution NONE).
+    pub(crate) undirected: bool,
+    /// A ServiceEntry that is outside the mesh.
+    pub(crate) external: bool,
+    /// Written as a ServiceEntry.
+    pub(crate) entry: bool,
+    pub(crate) export_to: Vec<String>,
+    /// Identities it names itself.
+    pub(crate) accounts: Vec<String>,
+    pub(crate) endpoints: Vec<Endpoint>,
+}
+
+/// One endpoint of a service.
+#[derive(Clone, Debug)]
+pub(crate) struct Endpoint {
+    /// Its position among the workloads; `None` for an inline endpoint.
+    pub(crate) workload: Option<usize>,
+    pub(crate) namespace: String,
+    pub(crate) address: Option<String>,
+    pub(crate) labels: Labels,
+    pub(crate) service_account: String,
+    pub(crate) tls_mode: String,
+    /// Workload port by position of the Service's ports; `None` when it does not serve that port.
+    pub(crate) ports: Vec<Option<u16>>,
+}
+
+impl Service {
+    /// The declared port of that number.
+    pub(crate) fn port(&self, number: u16) -> Option<(usize, &ServicePort)> {
+        self.ports.iter().enumerate().find(|(_, port)| port.number == number && port.protocol != AppProtocol::Udp)
+    }
+
+    /// Whether the original address is dialled, so that endpoints cannot be told apart by the client's TLS.
+    pub(crate) fn original_destination(&self) -> bool {
+        self.headless || self.undirected
+    }
+
+    /// The endpoints that serve a port (by position), with their own port.
+    pub(crate) fn serving(&self, position: usize) -> impl Iterator<Item = (&Endpoint, u16)> {
+        self.endpoints.iter().filter_map(move |endpoint| Some((endpoint, (*endpoint.ports.get(position)?)?)))
+    }
+}
+
+/// All services of the mesh; oldest first among those of one host.
+pub(crate) fn all(mesh: &Mesh, workloads: &[Workload]) -> Vec<Service> {
+    let lookup = Lookup::new(mesh, workloads);
+    let mut services: Vec<Service> = mesh
+        .services
+        .iter()
+        .filter(|service| service.external_name.is_none())
+        .map(|service| of_service(mesh, service, &lookup))
+        .collect();
+    for entry in &mesh.service_entries {
+        services.extend(entry.hosts.iter().map(|host| of_entry(mesh, entry, host, &lookup)));
+    }
+    services.sort_by(|a, b| (a.entry, a.meta.age_order(), &a.host).cmp(&(b.entry, b.meta.age_order(), &b.host)));
+    services
+}
+
+/// Workloads by what selectors and addresses ask for.
+struct Lookup<'m> {
+    workloads: &'m [Workload],
+    by_namespace: HashMap<&'m str, Vec<usize>>,
+    by_label: HashMap<(&'m str, &'m str, &'m str), Vec<usize>>,
+    by_address: HashMap<String, usize>,
+    pods: HashMap<(&'m str, &'m str), usize>,
+    slices: HashMap<(&'m str, &'m str), Vec<&'m Arc<EndpointSlice>>>,
+}
+
+impl<'m> Lookup<'m> {
+    fn new(mesh: &'m Mesh, workloads: &'m [Workload]) -> Self {
+        let mut lookup = Self {
+            workloads,
+            by_namespace: HashMap::new(),
+            by_label: HashMap::new(),
+            by_address: HashMap::new(),
+            pods: HashMap::new(),
+            slices: HashMap::new(),
+        };
+        for (at, workload) in workloads.iter().enumerate().filter(|(_, workload)| workload.counts) {
+            lookup.by_namespace.entry(&workload.namespace).or_default().push(at);
+            for (key, value) in &workload.labels {
+                lookup.by_label.entry((&workload.namespace, key, value)).or_default().push(at);
+            }
+            for address in &workload.addresses {
+                lookup.by_address.entry(address.to_string()).or_insert(at);
+            }
+            if workload.kind == Kind::Pod {
+                lookup.pods.insert((&workload.namespace, &workload.name), at);
+            }
+        }
+        for slice in &mesh.endpoint_slices {
+            if let Some(service) = slice.meta.labels.get(SERVICE_NAME) {
+                lookup.slices.entry((slice.meta.namespace(), service)).or_default().push(slice);
+            }
+        }
+        lookup
+    }
+
+    /// The workloads of a namespace that have all these labels, in order.
+    fn selected(&self, namespace: &str, selector: &Labels) -> Vec<usize> {
+        let candidates = match selector.iter().next() {
+            Some((key, value)) => self.by_label.get(&(namespace, key.as_str(), value.as_str())),
+            None => self.by_namespace.get(namespace),
+        };
+        let fits = |at: &&usize| selector.iter().all(|(key, value)| self.workloads[**at].labels.get(key) == Some(value));
+        candidates.into_iter().flatten().filter(fits).copied().collect()
+    }
+
+    fn endpoint(&self, at: usize, ports: Vec<Option<u16>>) -> Endpoint {
+        let workload = &self.workloads[at];
+        Endpoint {
+            workload: Some(at),
+            namespace: workload.namespace.clone(),
+            address: workload.address(),
+            labels: workload.labels.clone(),
+            service_account: workload.service_account.clone(),
+            tls_mode: workload.tls_mode.clone(),
+            ports,
+        }
+    }
+}
+
+fn of_service(mesh: &Mesh, service: &mutua_model::Service, lookup: &Lookup<'_>) -> Service {
+    let (name, namespace) = (service.meta.name(), service.meta.namespace());
+    let endpoints = match service.selector.as_ref().filter(|selector| !selector.is_empty()) {
+        Some(selector) => {
+            let of =
+                |at: usize| lookup.endpoint(at, service.ports.iter().map(|port| target(&lookup.workloads[at], port)).collect());
+            lookup.selected(namespace, selector).into_iter().map(of).collect()
+        }
+        None => of_slices(service, lookup),
+    };
+    let addresses = service.cluster_ips.iter().chain(&service.external_ips).map(ToString::to_string).collect();
+    Service {
+        host: format!("{name}.{namespace}.svc.{}", mesh.config.cluster_domain),
+        name: name.to_owned(),
+        namespace: namespace.to_owned(),
+        ports: service.ports.clone(),
+        addresses,
+        headless: service.headless,
+        undirected: false,
+        external: false,
+        entry: false,
+        export_to: annotated_export(&service.meta).unwrap_or_else(|| mesh.config.default_service_export_to.clone()),
+        accounts: annotated_accounts(mesh, &service.meta),
+        endpoints,
+        meta: service.meta.clone(),
+    }
+}
+
+/// The workload port behind a Service port. A WorkloadEntry's named ports come first, then `targetPort`.
+fn target(workload: &Workload, port: &ServicePort) -> Option<u16> {
+    let named = |name: &str| workload.entry_ports.iter().find(|(known, _)| known == name).map(|(_, number)| *number);
+    if let Some(number) = named(&port.name).filter(|_| !port.name.is_empty()) {
+        return Some(number);
+    }
+    match &port.target {
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Named(name) if workload.kind == Kind::WorkloadEntry => Some(named(name).unwrap_or(port.number)),
+        TargetPort::Named(name) => workload.ports.iter().find(|known| known.tcp && known.name == *name).map(|known| known.number),
+    }
+}
+
+fn of_slices(service: &mutua_model::Service, lookup: &Lookup<'_>) -> Vec<Endpoint> {
+    let key = (service.meta.namespace(), service.meta.name());
+    let mut seen = HashSet::new();
+    let mut endpoints = Vec::new();
+    for slice in lookup.slices.get(&key).into_iter().flatten() {
+        let ports: Vec<Option<u16>> = service.ports.iter().map(|port| slice_port(slice, port)).collect();
+        for listed in slice.endpoints.iter().filter(|listed| listed.ready) {
+            let Some(address) = listed.addresses.first() else { continue };
+            if !seen.insert(address.clone()) {
+                continue;
+            }
+            let pod = listed.pod.as_ref().and_then(|(namespace, name)| lookup.pods.get(&(namespace.as_str(), name.as_str())));
+            endpoints.push(match pod.or_else(|| lookup.by_address.get(address)) {
+                Some(at) => Endpoint { address: Some(address.clone()), ..lookup.endpoint(*at, ports.clone()) },
+                None => stranger(service.meta.namespace(), address, ports.clone()),
+            });
+        }
+    }
+    endpoints
+}
+
+fn slice_port(slice: &EndpointSlice, port: &ServicePort) -> Option<u16> {
+    slice.ports.iter().find(|(name, _)| *name == port.name).map(|(_, number)| *number)
+}
+
+/// An address that no workload of the mesh has.
+fn stranger(namespace: &str, address: &str, ports: Vec<Option<u16>>) -> Endpoint {
+    Endpoint {
+        workload: None,
+        namespace: namespace.to_owned(),
+        address: Some(address.to_owned()),
+        labels: Labels::new(),
+        service_account: String::new(),
+        tls_mode: workload::entry_tls_mode(&Labels::new(), ""),
+        ports,
+    }
+}
+
+fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, host: &str, lookup: &Lookup<'_>) -> Service {
+    let namespace = entry.meta.namespace();
+    let numbers = |named: &[(String, u16)]| entry.ports.iter().map(|port| Some(entry_port(named, port))).collect();
+    let mut endpoints: Vec<Endpoint> = match &entry.workload_selector {
+        Some(selector) => {
+            let of = |at: usize| lookup.endpoint(at, numbers(&lookup.workloads[at].entry_ports));
+            lookup.selected(namespace, selector).into_iter().map(of).collect()
+        }
+        None => entry.endpoints.iter().map(|inline| of_inline(namespace, inline, numbers(&inline.ports))).collect(),
+    };
+    let named = matches!(entry.resolution, Resolution::Dns | Resolution::DynamicDns);
+    if endpoints.is_empty() && entry.workload_selector.is_none() && (named || entry.resolution == Resolution::None) {
+        endpoints.push(stranger(namespace, host, numbers(&[])));
+    }
+    let export_to = if entry.export_to.is_empty() { &mesh.config.default_service_export_to } else { &entry.export_to };
+    Service {
+        host: host.to_owned(),
+        name: host.to_owned(),
+        namespace: namespace.to_owned(),
+        ports: entry.ports.clone(),
+        addresses: entry.addresses.clone(),
+        headless: false,
+        undirected: entry.resolution == Resolution::None,
+        external: !entry.mesh_internal,
+        entry: true,
+        export_to: export_to.clone(),
+        accounts: entry.subject_alt_names.clone(),
+        endpoints,
+        meta: entry.meta.clone(),
+    }
+}
+
+fn of_inline(namespace: &str, inline: &Inline, ports: Vec<Option<u16>>) -> Endpoint {
+    Endpoint {
+        workload: None,
+        namespace: namespace.to_owned(),
+        address: Some(inline.address.clone()),
+        labels: inline.labels.clone(),
+        service_account: inline.service_account.clone(),
+        tls_mode: workload::entry_tls_mode(&inline.labels, &inline.service_account),
+        ports,
+    }
+}
+
+fn entry_port(named: &[(String, u16)], port: &ServicePort) -> u16 {
+    let by_name = named.iter().find(|(name, _)| *name == port.name).map(|(_, number)| *number);
+    by_name.unwrap_or(match port.target {
+        TargetPort::Number(number) => number,
+        TargetPort::Named(_) => port.number,
+    })
+}
+
+fn annotated_export(meta: &Meta) -> Option<Vec<String>> {
+    let list: Vec<String> = meta.annotations.get(EXPORT_TO)?.split(',').map(|to| to.trim().to_owned()).collect();
+    (!list.iter().all(String::is_empty)).then_some(list)
+}
+
+fn annotated_accounts(mesh: &Mesh, meta: &Meta) -> Vec<String> {
+    let list = |key: &str| meta.annotations.get(key).map(String::as_str).unwrap_or_default().split(',').map(str::trim);
+    let own = list(KUBERNETES_ACCOUNTS).filter(|name| !name.is_empty());
+    let own = own.map(|name| identity(&mesh.config.trust_domain, meta.namespace(), name));
+    own.chain(list(CANONICAL_ACCOUNTS).filter(|name| !name.is_empty()).map(str::to_owned)).collect()
+}
+
+/// A SPIFFE id; `@` of a trust domain becomes `.`.
+pub(crate) fn identity(trust_domain: &str, namespace: &str, account: &str) -> String {
+    format!("spiffe://{}/ns/{namespace}/sa/{account}", trust_domain.replace('@', "."))
+}
+
+/// The identities that a service's endpoints may show: its accounts and those it names, each in every trust domain.
+pub(crate) fn identities(mesh: &Mesh, service: &Service) -> Vec<String> {
+    let domain = &mesh.config.trust_domain;
+    let of_endpoint = |endpoint: &Endpoint| identity(domain, &endpoint.namespace, &endpoint.service_account);
+    let known = service.endpoints.iter().filter(|endpoint| !endpoint.service_account.is_empty()).map(of_endpoint);
+    let mut all = BTreeSet::new();
+    for name in known.chain(service.accounts.iter().cloned()) {
+        if let Some((_, rest)) = name.strip_prefix("spiffe://").and_then(|rest| rest.split_once("/ns/")) {
+            let aliases = mesh.config.trust_domain_aliases.iter();
+            all.extend(aliases.map(|alias| format!("spiffe://{}/ns/{rest}", alias.replace('@', "."))));
+        }
+        all.insert(name);
+    }
+    all.into_iter().collect()
+}

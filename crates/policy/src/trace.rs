@@ -1,0 +1,33 @@
+//! What decided, and where it stands.
+
+use mutua_model::Meta;
+use serde::Serialize;
+
+/// One thing that took part in a decision, in the order of evaluation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// The rule, stable for programs (`peer-authentication.namespace`).
+    pub rule: &'static str,
+    /// The object (`PeerAuthentication bar/default`); empty when a default decided.
+    pub object: String,
+    /// The file it was written in; empty when there is none.
+    pub file: String,
+    /// The line of the field, from 1; 0 when there is none.
+    pub line: u32,
+    /// What follows from it.
+    pub effect: String,
+}
+
+impl Step {
+    /// A step of which no object is the cause.
+    pub(crate) fn of_default(rule: &'static str, effect: impl Into<String>) -> Self {
+        Self { rule, object: String::new(), file: String::new(), line: 0, effect: effect.into() }
+    }
+
+    /// A step caused by the field `path` of an object.
+    pub(crate) fn of(rule: &'static str, meta: &Meta, path: &str, effect: impl Into<String>) -> Self {
+        let place = meta.places.of(path);
+        let object = meta.object.to_string();
+        Self { rule, object, file: place.file.to_string(), line: place.line, effect: effect.into() }
+    }
+}
