@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use mutua_model::read::Loaded;
+use mutua_model::read::{Inputs, Loaded};
 use mutua_model::{Diagnostic, Severity};
 use serde::Serialize;
 
-use crate::input::{self, Files};
+use crate::input::Files;
 use crate::output::{BAD, DIM, Format, GOOD, HEAD, HINT, WARN, print, print_value};
 
 /// Arguments of `mutua validate`.
@@ -26,6 +26,7 @@ struct Answer<'a> {
     valid: bool,
     errors: Vec<Finding<'a>>,
     warnings: Vec<Finding<'a>>,
+    infos: Vec<Finding<'a>>,
 }
 
 #[derive(Serialize)]
@@ -44,9 +45,10 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if files.files.is_empty() {
         bail!("nothing to validate: name files or folders with -f, or - for standard input");
     }
-    let loaded = input::load(&files.files)?;
+    let inputs = Inputs::from_paths(&files.files)?;
+    let loaded = inputs.load()?;
     match output {
-        Format::Table => print(&report(&loaded))?,
+        Format::Table => print(&report(&inputs, &loaded))?,
         Format::Json | Format::Yaml => print_value(&answer(&loaded), output)?,
     }
     Ok(if loaded.is_valid() { ExitCode::SUCCESS } else { ExitCode::from(1) })
@@ -57,6 +59,7 @@ fn answer(loaded: &Loaded) -> Answer<'_> {
         valid: loaded.is_valid(),
         errors: loaded.errors().map(finding).collect(),
         warnings: loaded.warnings().map(finding).collect(),
+        infos: loaded.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Info).map(finding).collect(),
     }
 }
 
@@ -71,30 +74,49 @@ fn finding(diagnostic: &Diagnostic) -> Finding<'_> {
     }
 }
 
-/// For people: what is wrong, in the order of the files, and a closing line.
-fn report(loaded: &Loaded) -> String {
-    let mut text: String = loaded.diagnostics.iter().map(paragraph).collect();
-    text.push_str(&summary(loaded));
-    for (kind, number) in &loaded.passed_over {
-        text.push_str(&format!("{DIM}passed over: {number} × {kind}{DIM:#}\n"));
+/// For people: what is wrong, in the order of the files, what is worth knowing, and a closing line.
+fn report(inputs: &Inputs, loaded: &Loaded) -> String {
+    let (infos, findings): (Vec<_>, Vec<_>) =
+        loaded.diagnostics.iter().partition(|diagnostic| diagnostic.severity == Severity::Info);
+    let mut text: String = findings.into_iter().map(|finding| paragraph(inputs, finding)).collect();
+    for info in infos {
+        let object = info.object.as_ref().map(|object| format!(" {object}:")).unwrap_or_default();
+        text.push_str(&format!("{DIM}info: {}:{object} {}{DIM:#}\n", info.place, info.message));
     }
-    text
+    for (kind, number) in &loaded.passed_over {
+        text.push_str(&format!("{DIM}info: passed over {number} × {kind}{DIM:#}\n"));
+    }
+    text + &summary(loaded)
 }
 
-fn paragraph(diagnostic: &Diagnostic) -> String {
+/// One finding in the manner of a compiler: message, place, the line it stands in, and the object and field.
+fn paragraph(inputs: &Inputs, diagnostic: &Diagnostic) -> String {
     let (style, word) = match diagnostic.severity {
         Severity::Error => (BAD, "error"),
         Severity::Warning => (WARN, "warning"),
         Severity::Info => (DIM, "info"),
     };
+    let place = &diagnostic.place;
+    let margin = " ".repeat(place.line.to_string().len());
     let mut text = format!("{style}{word}{style:#}: {HEAD}{}{HEAD:#}\n", diagnostic.message);
-    text.push_str(&format!("  {HINT}-->{HINT:#} {}\n", diagnostic.place));
+    text.push_str(&format!("{margin}{HINT}-->{HINT:#} {place}\n"));
+    if let Some(line) = inputs.line(&place.file, place.line).filter(|line| line.chars().count() <= WIDEST) {
+        let line = line.replace('\t', " ");
+        let before = " ".repeat(usize::try_from(place.column).unwrap_or(1).saturating_sub(1));
+        let marked = line.chars().skip(before.len()).collect::<String>();
+        let marks = "^".repeat(marked.split(" #").next().unwrap_or_default().trim_end().chars().count().max(1));
+        text.push_str(&format!("{HINT}{margin} |\n{} |{HINT:#} {line}\n", place.line));
+        text.push_str(&format!("{HINT}{margin} |{HINT:#} {before}{style}{marks}{style:#}\n"));
+    }
     if let Some(object) = &diagnostic.object {
         let field = if diagnostic.path.is_empty() { String::new() } else { format!(", {}", diagnostic.path) };
-        text.push_str(&format!("      {object}{DIM}{field}{DIM:#}\n"));
+        text.push_str(&format!("{margin} {HINT}={HINT:#} {object}{DIM}{field}{DIM:#}\n"));
     }
     text + "\n"
 }
+
+/// Longer lines are not shown.
+const WIDEST: usize = 160;
 
 fn summary(loaded: &Loaded) -> String {
     let (errors, warnings) = (loaded.errors().count(), loaded.warnings().count());

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::object::{self, Recognised};
 use super::report::Report;
 use super::tree::Node;
-use super::{Loaded, convert, mesh_config};
+use super::{Loaded, convert, mesh_config, rules, schema};
 use crate::{Diagnostic, Kind, Mesh, Meta, Namespace, ObjectRef, Place, Severity, Unenforced};
 
 /// Lists inside lists are unpacked this deep.
@@ -59,12 +59,12 @@ impl Collection {
         let name = object::object_ref(kind, node);
         let mut report = Report::new(file, Some(name.clone()));
         object::check(kind, node, &mut report);
-        if self.is_second(&name, file, node, &mut report) {
-            self.diagnostics.extend(report.into_diagnostics());
-            return;
+        schema::check_object(kind, node, &mut report);
+        rules::check_object(kind, node, &mut report);
+        if !self.is_second(&name, file, node, &mut report) {
+            let meta = object::meta(name, node, file);
+            self.insert(meta, node, file, &mut report);
         }
-        let meta = object::meta(name, node, file);
-        self.insert(meta, node, file, &mut report);
         self.diagnostics.extend(report.into_diagnostics());
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::report::Report;
-use super::tree::Node;
-use super::{convert, documents};
+use super::tree::{Node, Style, Value};
+use super::{convert, documents, rules, schema};
 use crate::{Diagnostic, Istio, MeshConfig, Meta, Severity};
 
 /// The `Istio` resource that counts when there are several.
@@ -30,15 +30,17 @@ impl Candidates {
         let (name, key) = CONFIG_MAP;
         let field = node.at_path(&["data", key]);
         let Some(text) = field.text().filter(|_| meta.name() == name) else { return };
-        match documents(file, text.as_bytes()) {
-            Ok(documents) => {
-                let empty = Node { at: field.at, value: super::tree::Value::Map(Vec::new()) };
-                let document = documents.first().unwrap_or(&empty);
-                let config = convert::mesh_config(meta, "data/mesh", document, meta.namespace());
-                self.config_maps.push(config);
-            }
-            Err(error) => report.error("data/mesh", field.at, format!("the mesh configuration is no YAML: {error}")),
+        let mut document = match documents(file, text.as_bytes()) {
+            Ok(documents) => documents.into_iter().next().unwrap_or(Node { at: field.at, value: Value::Map(Vec::new()) }),
+            Err(error) => return report.error("data/mesh", field.at, format!("the mesh configuration is no YAML: {error}")),
+        };
+        match field.value {
+            Value::Scalar { style: Style::Block, .. } => document.shift(field.at.0),
+            _ => document.shift(field.at.0 - 1),
         }
+        schema::check_mesh_config(&document, "data/mesh", report);
+        rules::check_mesh_config(&document, "data/mesh", report);
+        self.config_maps.push(convert::mesh_config(meta, "data/mesh", &document, meta.namespace()));
     }
 
     /// The configuration in force.

@@ -1,7 +1,8 @@
 //! From files and texts to a [`Mesh`]: YAML, typed objects, and everything that is wrong with them.
 //!
 //! [`Inputs`] holds the texts. [`Inputs::load`] parses them ([`parse`], [`tree`]), recognises objects ([`object`]),
-//! checks them, and makes typed objects of them ([`convert`]). A text that is no YAML is an [`InputError`]; everything else that is wrong is a
+//! checks the Istio kinds against their schemas ([`schema`]) and against Istio's own rules ([`rules`]), and makes typed
+//! objects of them ([`convert`]). A text that is no YAML is an [`InputError`]; everything else that is wrong is a
 //! [`Diagnostic`] with its place.
 
 mod collect;
@@ -11,6 +12,8 @@ mod mesh_config;
 mod object;
 mod parse;
 mod report;
+mod rules;
+mod schema;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -103,6 +106,14 @@ impl Inputs {
     /// The names and texts.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.texts.iter().map(|(name, text)| (&**name, text.as_slice()))
+    }
+
+    /// A line of a text, from 1, to be shown with a diagnostic.
+    #[must_use]
+    pub fn line(&self, file: &str, line: u32) -> Option<&str> {
+        let (_, text) = self.texts.iter().find(|(name, _)| &**name == file)?;
+        let line = text.split(|byte| *byte == b'\n').nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+        std::str::from_utf8(line).ok().map(|line| line.trim_end_matches('\r'))
     }
 
     /// Parses and checks everything.

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use granit_parser::{Event, Parser, ScalarStyle, StrInput};
 
-use super::tree::{At, Entry, Node, Value};
+use super::tree::{At, Entry, Node, Style, Value};
 
 /// A text that is no YAML, or too much of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -92,8 +92,12 @@ impl<'text> Builder<'text> {
         let (value, anchor) = match event {
             Event::Scalar(text, style, anchor, tag) => {
                 let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema_tag("str"));
-                let plain = style == ScalarStyle::Plain && !is_text;
-                (Value::Scalar { text: text.into_owned().into_boxed_str(), plain }, anchor)
+                let style = match style {
+                    ScalarStyle::Plain if !is_text => Style::Plain,
+                    ScalarStyle::Literal => Style::Block,
+                    _ => Style::Quoted,
+                };
+                (Value::Scalar { text: text.into_owned().into_boxed_str(), style }, anchor)
             }
             Event::SequenceStart(_, anchor, _) => (self.list(depth)?, anchor),
             Event::MappingStart(_, anchor, _) => (self.map(depth)?, anchor),
@@ -150,7 +154,7 @@ impl<'text> Builder<'text> {
     fn key(&mut self, item: Item<'text>, depth: usize) -> Result<(Box<str>, At, bool), SyntaxError> {
         let at = item.1;
         match self.node(item, depth + 1)?.value {
-            Value::Scalar { text, plain } => Ok((text, at, plain)),
+            Value::Scalar { text, style } => Ok((text, at, style == Style::Plain)),
             Value::List(_) | Value::Map(_) => {
                 Err(SyntaxError { at, message: "a key must be a single word or text, not a list or mapping".to_owned() })
             }

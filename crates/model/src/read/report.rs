@@ -22,14 +22,34 @@ impl Report {
         Self { file: Arc::clone(file), object, found: Vec::new() }
     }
 
+    /// The namespace of the object.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        self.object.as_ref().map_or("", |object| &object.namespace)
+    }
+
     /// Something that makes the object invalid.
     pub fn error(&mut self, path: &str, at: At, message: impl Into<String>) {
         self.add(Severity::Error, path, at, message.into());
     }
 
+    /// Something that is accepted but probably not meant.
+    pub fn warning(&mut self, path: &str, at: At, message: impl Into<String>) {
+        self.add(Severity::Warning, path, at, message.into());
+    }
+
     /// Something worth knowing.
     pub fn info(&mut self, path: &str, at: At, message: impl Into<String>) {
         self.add(Severity::Info, path, at, message.into());
+    }
+
+    /// Whether an error was reported at this path or below.
+    #[must_use]
+    pub fn has_error_at(&self, path: &str) -> bool {
+        self.found.iter().any(|diagnostic| {
+            let below = diagnostic.path.strip_prefix(path);
+            diagnostic.severity == Severity::Error && below.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '[']))
+        })
     }
 
     /// Everything that was reported.
@@ -38,7 +58,8 @@ impl Report {
         self.found
     }
 
-    fn add(&mut self, severity: Severity, path: &str, (line, column): At, message: String) {
+    /// Something of this severity.
+    pub fn add(&mut self, severity: Severity, path: &str, (line, column): At, message: String) {
         let (path, message) = match self.found.len() {
             0..MAX_PER_OBJECT => (path.to_owned(), message),
             MAX_PER_OBJECT => {

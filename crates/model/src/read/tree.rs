@@ -22,13 +22,24 @@ pub enum Value {
     Scalar {
         /// Its text, after quotes and escapes.
         text: Box<str>,
-        /// Whether it was written plain, without quotes: only then it can be a number, a boolean or null.
-        plain: bool,
+        /// How it was written.
+        style: Style,
     },
     /// A list.
     List(Vec<Node>),
     /// A mapping, in the order written; keys are unique.
     Map(Vec<Entry>),
+}
+
+/// How a scalar was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Style {
+    /// Without quotes: only then it can be a number, a boolean or null.
+    Plain,
+    /// In quotes, folded, or tagged as a string.
+    Quoted,
+    /// As a block (`|`), whose lines are those of the text, from the line below.
+    Block,
 }
 
 /// One key of a mapping with its value.
@@ -61,7 +72,7 @@ impl Node {
     /// Whether this is a null written plain.
     #[must_use]
     pub fn is_null(&self) -> bool {
-        matches!(&self.value, Value::Scalar { text, plain: true } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
+        matches!(&self.value, Value::Scalar { text, style: Style::Plain } if matches!(&**text, "" | "~" | "null" | "Null" | "NULL"))
     }
 
     /// The value of a key; an absent node when this is no mapping or has no such key.
@@ -124,7 +135,7 @@ impl Node {
     /// The boolean that Kubernetes reads here: a plain scalar, in YAML 1.1's spellings.
     #[must_use]
     pub fn boolean(&self) -> Option<bool> {
-        let Value::Scalar { text, plain: true } = &self.value else { return None };
+        let Value::Scalar { text, style: Style::Plain } = &self.value else { return None };
         match &**text {
             "true" | "True" | "TRUE" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "y" | "Y" => Some(true),
             "false" | "False" | "FALSE" | "no" | "No" | "NO" | "off" | "Off" | "OFF" | "n" | "N" => Some(false),
@@ -132,10 +143,17 @@ impl Node {
         }
     }
 
+    /// The integer written plain here: decimal, hexadecimal (`0x`) or octal (`0o`).
+    #[must_use]
+    pub fn integer(&self) -> Option<i64> {
+        let Value::Scalar { text, style: Style::Plain } = &self.value else { return None };
+        parse_integer(text)
+    }
+
     /// The number written plain here.
     #[must_use]
     pub fn number(&self) -> Option<f64> {
-        let Value::Scalar { text, plain: true } = &self.value else { return None };
+        let Value::Scalar { text, style: Style::Plain } = &self.value else { return None };
         let decimal = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'-' | b'+' | b'e' | b'E'));
         if decimal { text.parse().ok() } else { parse_integer(text).and_then(|number| i32::try_from(number).ok()).map(f64::from) }
     }
@@ -150,8 +168,23 @@ impl Node {
     /// Kubernetes does not take it for a string.
     #[must_use]
     pub fn is_bare_boolean_or_number(&self) -> bool {
-        let Value::Scalar { text, plain: true } = &self.value else { return false };
+        let Value::Scalar { text, style: Style::Plain } = &self.value else { return false };
         matches!(&**text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE") || self.number().is_some()
+    }
+
+    /// Moves the tree down by some lines: it was read from a text that stands inside another.
+    pub fn shift(&mut self, lines: u32) {
+        self.at.0 = self.at.0.saturating_add(lines);
+        match &mut self.value {
+            Value::Scalar { .. } => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.shift(lines)),
+            Value::Map(entries) => {
+                for entry in entries {
+                    entry.at.0 = entry.at.0.saturating_add(lines);
+                    entry.node.shift(lines);
+                }
+            }
+        }
     }
 
     /// A hash of what the tree says, wherever it was written.
@@ -164,7 +197,7 @@ impl Node {
 
     fn hash_into(&self, hasher: &mut DefaultHasher) {
         match &self.value {
-            Value::Scalar { text, plain } => (0_u8, text, plain).hash(hasher),
+            Value::Scalar { text, style } => (0_u8, text, *style == Style::Plain).hash(hasher),
             Value::List(items) => {
                 (1_u8, items.len()).hash(hasher);
                 items.iter().for_each(|item| item.hash_into(hasher));
