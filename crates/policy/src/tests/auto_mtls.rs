@@ -85,7 +85,7 @@ fn headless_services_ignore_workload_and_port_policies() {
 #[test]
 fn one_endpoint_without_sidecar_makes_a_headless_service_plaintext() {
     let both = HEADLESS.replace("selector: {app: web}", "selector: {tier: x}")
-        + &r"---
+        + r"---
 apiVersion: v1
 kind: Pod
 metadata: {name: a, namespace: bar, labels: {tier: x, security.istio.io/tlsMode: istio}}
