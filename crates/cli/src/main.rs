@@ -1,12 +1,13 @@
 //! `mutua`: everything a person or a pipeline does with the mesh.
 
-#[allow(dead_code, reason = "reads come with the commands that ask the control plane")]
 mod api_client;
 mod commands;
 #[allow(dead_code, reason = "the strict form comes with the commands that compute with what was read")]
 mod input;
+mod logging;
 #[allow(dead_code, reason = "the full palette comes with the commands that print findings and decisions")]
 mod output;
+mod when;
 
 use std::process::ExitCode;
 

@@ -82,7 +82,8 @@ pub fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
 /// Prints an error with its causes.
 pub fn print_error(error: &anyhow::Error) {
     let mut text = format!("{BAD}error{BAD:#}: {error}");
-    for cause in error.chain().skip(1) {
+    // A message that holds its cause already is not followed by it.
+    for cause in error.chain().skip(1).map(ToString::to_string).filter(|cause| !error.to_string().contains(cause)) {
         text.push_str(&format!("\n  {DIM}because{DIM:#} {cause}"));
     }
     note(&text);

@@ -41,7 +41,7 @@ pub struct InboundPort {
 }
 
 /// Names a service.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ServiceRef {
     /// Its host.
     pub host: String,

@@ -1,13 +1,44 @@
-//! `mutua control-plane`.
+//! `mutua control-plane`: a standalone mesh's control plane, from a folder of YAML.
 
 use std::process::ExitCode;
 
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::logging;
+
 /// Arguments of `mutua control-plane`.
 #[derive(clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    settings: mutua_control::settings::Settings,
+}
 
-/// Runs the command.
-#[allow(clippy::needless_pass_by_value)]
-pub fn run(_args: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("not built yet")
+/// Runs the command, until SIGINT or SIGTERM.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    logging::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads for the control plane")?;
+    let result = runtime.block_on(async {
+        let shutdown = CancellationToken::new();
+        cancel_on_signal(shutdown.clone())?;
+        Box::pin(mutua_control::run(args.settings, shutdown)).await?;
+        anyhow::Ok(())
+    });
+    // Reading a folder may hang on a dead file system; it does not hold up the end.
+    runtime.shutdown_background();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn cancel_on_signal(shutdown: CancellationToken) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping");
+        shutdown.cancel();
+    });
+    Ok(())
 }

@@ -1,10 +1,34 @@
-//! The HTTP API: who may call it, and how it says no.
+//! The HTTP API: reads over TCP on loopback, reads and writes over the socket `api.sock` of the state folder.
+//!
+//! `GET /api/v1/{status,proxies,certificates,tokens,rollouts,explain}`, `POST /api/v1/tokens`,
+//! `POST /api/v1/rollouts/complete`, `GET /readyz`, `GET /metrics`.
+//! Names in JSON are camelCase, times RFC 3339; an error is `{"error": "…"}`.
 
+mod certificates;
+mod explain;
 pub mod guard;
+mod serve;
+mod views;
 
-use axum::Json;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+pub use serve::{BindError, Bound, bind};
+
+use crate::Parts;
+use crate::names::WorkloadName;
+use crate::sign::tokens::{DEFAULT_TTL, TokenError, TokenRecord};
+
+/// The largest request body.
+const MAX_BODY: usize = 64 * 1024;
 
 /// An answer that is an error: `{"error": "…"}`.
 #[derive(Debug)]
@@ -24,5 +48,123 @@ impl Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         (self.status, Json(serde_json::json!({ "error": self.message }))).into_response()
+    }
+}
+
+/// All paths.
+pub fn router(parts: Arc<Parts>) -> Router {
+    Router::new()
+        .route("/api/v1/status", get(status))
+        .route("/api/v1/proxies", get(proxies))
+        .route("/api/v1/certificates", get(certificates))
+        .route("/api/v1/tokens", get(tokens).post(create_token))
+        .route("/api/v1/rollouts", get(rollouts))
+        .route("/api/v1/rollouts/complete", post(complete))
+        .route("/api/v1/explain", get(explain))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .fallback(unknown)
+        .layer(DefaultBodyLimit::max(MAX_BODY))
+        .with_state(parts)
+}
+
+async fn unknown() -> Failure {
+    Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path; the API is below /api/v1".to_owned())
+}
+
+async fn status(State(parts): State<Arc<Parts>>) -> Json<views::StatusView> {
+    Json(views::status(&parts))
+}
+
+async fn proxies(State(parts): State<Arc<Parts>>) -> Json<views::ProxiesView> {
+    Json(views::proxies(&parts))
+}
+
+async fn rollouts(State(parts): State<Arc<Parts>>) -> Json<Vec<views::RolloutView>> {
+    Json(views::rollouts(&parts))
+}
+
+/// For an emergency: the change under way is in force at once, without waiting for anybody.
+async fn complete(State(parts): State<Arc<Parts>>) -> Json<Vec<views::RolloutView>> {
+    tracing::warn!(generation = parts.world.current().generation, "the change under way is completed at once, as asked");
+    parts.world.complete();
+    Json(views::rollouts(&parts))
+}
+
+async fn certificates(State(parts): State<Arc<Parts>>) -> Json<certificates::CertificatesView> {
+    Json(certificates::certificates(&parts, SystemTime::now()))
+}
+
+async fn tokens(State(parts): State<Arc<Parts>>) -> Json<Vec<TokenRecord>> {
+    Json(parts.tokens.list())
+}
+
+#[derive(Deserialize)]
+struct TokenRequest {
+    workload: String,
+    ttl_seconds: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct TokenAnswer {
+    token: String,
+    workload: WorkloadName,
+    identity: String,
+}
+
+async fn create_token(
+    State(parts): State<Arc<Parts>>,
+    request: Result<Json<TokenRequest>, JsonRejection>,
+) -> Result<Json<TokenAnswer>, Failure> {
+    let Json(request) = request.map_err(|error| Failure::new(StatusCode::BAD_REQUEST, error.body_text()))?;
+    let wrong = |error: String| Failure::new(StatusCode::BAD_REQUEST, error);
+    let workload: WorkloadName =
+        request.workload.parse().map_err(|error: crate::names::NotAWorkload| wrong(error.to_string()))?;
+    let snapshot = parts.world.current();
+    let member = snapshot.member(&workload).ok_or_else(|| {
+        let message = format!("the mesh has no workload {workload}: add its WorkloadEntry or Pod to the configuration first");
+        Failure::new(StatusCode::NOT_FOUND, message)
+    })?;
+    let identity = snapshot.identity_of(member).map_err(|error| Failure::new(StatusCode::FORBIDDEN, error.to_string()))?;
+    let ttl = request.ttl_seconds.map_or(DEFAULT_TTL, Duration::from_secs);
+    let token = parts.tokens.create(workload.clone(), ttl, SystemTime::now()).map_err(|error| {
+        let status = match &error {
+            TokenError::Ttl => StatusCode::BAD_REQUEST,
+            TokenError::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Failure::new(status, error.to_string())
+    })?;
+    tracing::info!(%workload, ttl = ttl.as_secs(), "a join token is made");
+    Ok(Json(TokenAnswer { token: token.reveal().to_owned(), workload, identity: identity.to_string() }))
+}
+
+async fn ready(State(parts): State<Arc<Parts>>) -> Result<&'static str, Failure> {
+    if parts.own.load().not_after() <= SystemTime::now() {
+        let message = "the control plane's own certificate has ended".to_owned();
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, message));
+    }
+    Ok("ready\n")
+}
+
+async fn metrics(State(parts): State<Arc<Parts>>) -> impl IntoResponse {
+    let kind = [(axum::http::header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    (kind, parts.metrics.text(views::readings(&parts)))
+}
+
+#[derive(Deserialize)]
+struct ExplainQuery {
+    from: Option<String>,
+    to: Option<String>,
+    subset: Option<String>,
+    workload: Option<String>,
+}
+
+async fn explain(State(parts): State<Arc<Parts>>, Query(query): Query<ExplainQuery>) -> Result<Response, Failure> {
+    let snapshot = parts.world.current();
+    match (query.workload, query.from, query.to) {
+        (Some(workload), None, None) => explain::explain_workload(&snapshot, &workload),
+        (None, Some(from), Some(to)) => explain::explain_connection(&snapshot, from, to, query.subset),
+        _ => Err(Failure::new(StatusCode::BAD_REQUEST, "ask with from and to, or with workload".to_owned())),
     }
 }

@@ -1,5 +1,122 @@
-//! From the model's decisions to what travels to proxies.
+//! From a stage of a change to the resources of each proxy: the decisions are the policy engine's ([`decide`]); here they
+//! are composed as the stage wants it, encoded once, and shared between the proxies that get the same.
 
 pub mod convert;
+pub mod decide;
 pub mod labels;
 pub mod union;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use mutua_policy::ClientClass;
+use mutua_wire::MeshResource;
+use mutua_wire::mesh::{Destination, InboundPolicy, ProxySettings, TrustBundle};
+
+use crate::distribute::resources::{Named, Packed, Shared};
+use crate::distribute::view::View;
+use crate::world::stage::Stage;
+use crate::world::{Member, Snapshot};
+
+/// The name of the resources of which a proxy has one.
+const ONLY: &str = "default";
+
+/// Turns stages into resources.
+#[derive(Debug)]
+pub struct Compiler {
+    shared: Arc<Shared>,
+    drain_duration: Duration,
+    /// The destinations of clients that decide alike, for the snapshot that senders follow now.
+    destinations: Mutex<Cached>,
+}
+
+#[derive(Debug, Default)]
+struct Cached {
+    of: Weak<Snapshot>,
+    by_class: HashMap<ClientClass, Arc<Named>>,
+}
+
+impl Compiler {
+    /// A compiler that gives every proxy the same drain duration.
+    #[must_use]
+    pub fn new(drain_duration: Duration) -> Self {
+        Self { shared: Arc::default(), drain_duration, destinations: Mutex::default() }
+    }
+
+    /// Everything that the proxy of `member` is entitled to at `stage`. `member` is of the stage's target.
+    #[must_use]
+    pub fn view(&self, stage: &Arc<Stage>, member: &Member) -> View {
+        // A workload that the senders' snapshot does not know, or knows as somebody else, is new: it begins with the target.
+        let known = stage.sending.member(&member.name).is_some_and(|before| before.account == member.account);
+        let sending = if known { &stage.sending } else { &stage.target };
+        let inbound = self.inbound(stage, member);
+        let destinations = self.destinations(sending, member);
+        let bundle = self.only(&TrustBundle { roots: stage.target.roots.roots_pem() });
+        let settings = self.only(&self.settings(sending, member, [inbound.len(), destinations.len()]));
+        View {
+            stage: Arc::clone(stage),
+            shared: Arc::clone(&self.shared),
+            bundle,
+            settings,
+            inbound,
+            destinations,
+            none: Arc::default(),
+        }
+    }
+
+    /// What its receiver accepts: whatever the senders of any accepted snapshot send.
+    fn inbound(&self, stage: &Stage, member: &Member) -> Arc<Named> {
+        let policies = stage.accepted.iter().filter_map(|snapshot| {
+            let member = snapshot.member(&member.name)?;
+            Some(decide::inbound(snapshot, member))
+        });
+        let Some(policy) = union::union(policies.collect()) else { return Arc::default() };
+        named([self.shared.pack(&member.name.to_string(), &policy)])
+    }
+
+    fn destinations(&self, sending: &Arc<Snapshot>, member: &Member) -> Arc<Named> {
+        let class = decide::client_class(sending, member);
+        if let Some(known) = self.cached(sending, &class) {
+            return known;
+        }
+        let all = decide::destinations(sending, member);
+        let all = named(all.iter().map(|one| self.shared.pack(&format!("{}/{}", one.namespace, one.host), one)));
+        let mut cache = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.of.as_ptr() == Arc::as_ptr(sending) {
+            cache.by_class.insert(class, Arc::clone(&all));
+        }
+        all
+    }
+
+    /// The destinations of a class, if they are known; the cache belongs to one snapshot, and begins anew with the next.
+    fn cached(&self, sending: &Arc<Snapshot>, class: &ClientClass) -> Option<Arc<Named>> {
+        let mut cache = self.destinations.lock().unwrap_or_else(PoisonError::into_inner);
+        if cache.of.as_ptr() != Arc::as_ptr(sending) {
+            *cache = Cached { of: Arc::downgrade(sending), by_class: HashMap::new() };
+            self.shared.sweep();
+        }
+        cache.by_class.get(class).cloned()
+    }
+
+    fn settings(&self, sending: &Snapshot, member: &Member, [inbound, destinations]: [usize; 2]) -> ProxySettings {
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+        let complete =
+            [(InboundPolicy::TYPE_URL, count(inbound)), (Destination::TYPE_URL, count(destinations)), (TrustBundle::TYPE_URL, 1)];
+        ProxySettings {
+            outbound_policy: convert::outbound_policy(decide::outbound_policy(sending, member)).into(),
+            trust_domain: sending.trust_domain.as_str().to_owned(),
+            root_namespace: sending.mesh().config.root_namespace.clone(),
+            drain_duration_ms: u64::try_from(self.drain_duration.as_millis()).unwrap_or(u64::MAX),
+            complete_set: complete.map(|(type_url, number)| (type_url.to_owned(), number)).into(),
+        }
+    }
+
+    fn only<M: MeshResource>(&self, message: &M) -> Arc<Named> {
+        named([self.shared.pack(ONLY, message)])
+    }
+}
+
+fn named(resources: impl IntoIterator<Item = Arc<Packed>>) -> Arc<Named> {
+    Arc::new(resources.into_iter().map(|packed| (Arc::clone(&packed.name), packed)).collect())
+}

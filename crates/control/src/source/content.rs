@@ -29,7 +29,7 @@ pub struct Content {
 
 /// A folder that could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {source}", path.display())]
+#[error("the configuration at {} cannot be read: {source}", path.display())]
 pub struct ReadError {
     /// The file or folder.
     pub path: PathBuf,

@@ -1,9 +1,10 @@
 //! Where configuration comes from, where status goes, and who may lead.
 //!
 //! [`Source`], [`Sink`] and [`Leader`] are what a platform gives the control plane: standalone these are a watched
-//! folder, a [file](status::StatusFile) and a [file lock](leader::FileLeader).
+//! [folder](folder::FolderSource), a [file](status::StatusFile) and a [file lock](leader::FileLeader).
 
 pub mod content;
+pub mod folder;
 pub mod last_good;
 pub mod leader;
 pub mod status;

@@ -1,0 +1,22 @@
+//! What long-running processes say about themselves, on stderr.
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// The environment variable that chooses what is logged, such as `debug` or `mutua_control=debug`.
+const FILTER: &str = "MUTUA_LOG";
+
+/// Starts logging: from `info` on unless `MUTUA_LOG` says otherwise; JSON when `MUTUA_LOG_FORMAT=json`.
+pub fn start() {
+    let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || !std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    // A process that starts logging twice keeps the first.
+    let _ = if std::env::var("MUTUA_LOG_FORMAT").is_ok_and(|format| format == "json") {
+        builder.json().finish().try_init()
+    } else {
+        builder.with_ansi(!plain).finish().try_init()
+    };
+}

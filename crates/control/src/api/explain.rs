@@ -1,0 +1,29 @@
+//! Decisions of the running mesh, in the JSON form of `mutua explain`.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use mutua_policy::{ConnectionQuery, QueryError};
+
+use super::Failure;
+use crate::world::Snapshot;
+
+/// What a workload accepts.
+pub fn explain_workload(snapshot: &Snapshot, workload: &str) -> Result<Response, Failure> {
+    let answer = snapshot.engine.explain_workload(workload).map_err(|error| failure(&error))?;
+    Ok(Json(answer).into_response())
+}
+
+/// What becomes of a connection.
+pub fn explain_connection(snapshot: &Snapshot, from: String, to: String, subset: Option<String>) -> Result<Response, Failure> {
+    let answer = snapshot.engine.explain_connection(&ConnectionQuery { from, to, subset }).map_err(|error| failure(&error))?;
+    Ok(Json(answer).into_response())
+}
+
+fn failure(error: &QueryError) -> Failure {
+    let status = match error {
+        QueryError::UnknownWorkload { .. } => StatusCode::NOT_FOUND,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    Failure::new(status, error.to_string())
+}

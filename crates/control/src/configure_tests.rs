@@ -1,0 +1,96 @@
+//! The way of a reading into force, with a source and a sink that are no folder and no file.
+
+use std::time::Duration;
+
+use mutua_model::{Diagnostic, Mesh, Place, Severity};
+use tokio::sync::{mpsc, watch};
+
+use super::*;
+use crate::source::{Rejected, SinkError, Status};
+
+/// A source that says what it is told to say, and keeps what it hears.
+struct Scripted {
+    readings: mpsc::Receiver<Reading>,
+    heard: mpsc::UnboundedSender<String>,
+}
+
+impl Source for Scripted {
+    fn name(&self) -> String {
+        "a script".to_owned()
+    }
+
+    async fn next(&mut self) -> Reading {
+        match self.readings.recv().await {
+            Some(reading) => reading,
+            None => std::future::pending().await,
+        }
+    }
+
+    fn in_force(&mut self, reading: &Reading) {
+        let _ = self.heard.send(format!("in force {}", reading.digest));
+    }
+
+    fn completed(&mut self) {
+        let _ = self.heard.send("completed".to_owned());
+    }
+}
+
+struct Shown(watch::Sender<Option<Status>>);
+
+impl Sink for Shown {
+    async fn write(&self, status: &Status) -> Result<(), SinkError> {
+        self.0.send_replace(Some(status.clone()));
+        Ok(())
+    }
+}
+
+fn valid(digest: &str) -> Reading {
+    Reading { mesh: Ok(Arc::new(Mesh::default())), digest: digest.to_owned(), warnings: Vec::new() }
+}
+
+fn invalid(digest: &str) -> Reading {
+    let error = Diagnostic {
+        severity: Severity::Error,
+        object: None,
+        path: "spec".to_owned(),
+        place: Place::nowhere(),
+        message: "wrong".to_owned(),
+    };
+    let rejected = Rejected { summary: "1 error".to_owned(), errors: vec![error] };
+    Reading { mesh: Err(rejected), digest: digest.to_owned(), warnings: Vec::new() }
+}
+
+#[tokio::test]
+async fn valid_readings_come_into_force_and_invalid_ones_are_told_of() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = Arc::new(StateDir::open(folder.path()).expect("opened"));
+    let parts = crate::start::parts_for_tests(&state, &valid("a"));
+    let (say, readings) = mpsc::channel(1);
+    let (heard, mut hear) = mpsc::unbounded_channel();
+    let (show, mut shown) = watch::channel(None);
+    let source = Scripted { readings, heard };
+    let configuration = Configuration { source, sink: Shown(show), reading: valid("a"), state };
+    let shutdown = CancellationToken::new();
+    let stop = shutdown.clone();
+    let running = tokio::spawn(async move { reread(configuration, &parts, None, stop).await });
+    let mut until = async |check: fn(&Status) -> bool| {
+        let found = shown.wait_for(|status| status.as_ref().is_some_and(check));
+        tokio::time::timeout(Duration::from_secs(20), found)
+            .await
+            .expect("in time")
+            .expect("the sink lives")
+            .clone()
+            .expect("checked")
+    };
+    until(|status| status.generation == 1 && status.rejected.is_none()).await;
+    say.send(invalid("b")).await.expect("taken");
+    let status = until(|status| status.rejected.is_some()).await;
+    assert_eq!((status.generation, status.rejected.as_deref(), status.diagnostics.len()), (1, Some("1 error"), 1));
+    say.send(valid("c")).await.expect("taken");
+    until(|status| status.generation == 2 && status.rejected.is_none() && status.diagnostics.is_empty()).await;
+    for expected in ["in force a", "completed", "in force c", "completed"] {
+        assert_eq!(hear.recv().await.as_deref(), Some(expected));
+    }
+    shutdown.cancel();
+    running.await.expect("ends");
+}

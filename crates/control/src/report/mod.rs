@@ -1,0 +1,49 @@
+//! Takes the reports of proxies. A report counts for the workload that its sender's certificate is entitled to.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use mutua_wire::mesh::mesh_report_server::MeshReport;
+use mutua_wire::mesh::{ProxyReport, ReportAck};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::distribute::authorize::{entitled, identity};
+use crate::listen::Peer;
+use crate::names::WorkloadName;
+use crate::registry::Registry;
+use crate::world::World;
+
+/// Reports that follow each other faster are taken up at this pace; the sender waits.
+const PACE: Duration = Duration::from_millis(200);
+
+/// The report service.
+#[derive(Clone)]
+pub struct Reports {
+    world: Arc<World>,
+    registry: Arc<Registry>,
+}
+
+impl Reports {
+    /// A service over these parts.
+    #[must_use]
+    pub fn new(parts: &crate::Parts) -> Self {
+        Self { world: Arc::clone(&parts.world), registry: Arc::clone(&parts.registry) }
+    }
+}
+
+#[tonic::async_trait]
+impl MeshReport for Reports {
+    async fn report(&self, request: Request<Streaming<ProxyReport>>) -> Result<Response<ReportAck>, Status> {
+        let peer = request.extensions().get::<Peer>().cloned();
+        let identity = identity(peer.as_ref())?.clone();
+        let mut reports = request.into_inner();
+        while let Some(report) = reports.message().await? {
+            let workload: WorkloadName =
+                report.workload.parse().map_err(|error| Status::invalid_argument(format!("workload: {error}")))?;
+            entitled(&self.world.current(), &identity, &workload)?;
+            self.registry.report(&workload, &identity.to_string(), &report, SystemTime::now());
+            tokio::time::sleep(PACE).await;
+        }
+        Ok(Response::new(ReportAck {}))
+    }
+}

@@ -1,0 +1,165 @@
+//! Leads changes through their stages: goes on when every connected proxy has acknowledged, or when it has waited long
+//! enough for those that do not, and keeps a record.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::names::WorkloadName;
+use crate::registry::Registry;
+use crate::revision::Phase;
+use crate::world::World;
+use crate::world::stage::Stage;
+
+/// How often acknowledgements are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// After a restart in the middle of a change, how long proxies get to come back before their silence means anything.
+const RETURN: Duration = Duration::from_secs(3);
+/// How many changes are remembered.
+const MAX_RECORDS: usize = 50;
+/// How many laggards are named.
+const MAX_NAMED: usize = 100;
+
+/// One change.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The generation it leads to.
+    pub generation: u64,
+    /// When it began.
+    pub began: SystemTime,
+    /// Where it stands.
+    pub phase: Phase,
+    /// Since when it stands there. For a complete change: from when receivers were told to accept the new only.
+    pub since: SystemTime,
+    /// When every proxy connected had acknowledged the last stage.
+    pub enforced: Option<SystemTime>,
+    /// The proxies that are waited for, as far as they are named.
+    pub waiting_for: Vec<WorkloadName>,
+    /// The proxies that were left behind, with the stage they did not acknowledge.
+    pub left_behind: Vec<(WorkloadName, Phase)>,
+    /// Whether a newer change took its place before it was complete.
+    pub overtaken: bool,
+}
+
+/// The record of changes.
+#[derive(Debug, Default)]
+pub struct Rollouts {
+    records: Mutex<VecDeque<Record>>,
+}
+
+impl Rollouts {
+    /// The changes since the control plane runs, newest first.
+    #[must_use]
+    pub fn list(&self) -> Vec<Record> {
+        self.lock().iter().rev().cloned().collect()
+    }
+
+    fn enter(&self, stage: &Stage) {
+        let mut records = self.lock();
+        let generation = stage.target.generation;
+        for older in records.iter_mut().filter(|record| record.generation < generation && record.phase != Phase::Complete) {
+            older.overtaken = true;
+            older.waiting_for.clear();
+        }
+        if let Some(record) = records.iter_mut().find(|record| record.generation == generation) {
+            record.phase = stage.phase;
+            record.since = stage.since;
+            return;
+        }
+        if records.len() >= MAX_RECORDS {
+            records.pop_front();
+        }
+        records.push_back(Record {
+            generation,
+            began: stage.since,
+            phase: stage.phase,
+            since: stage.since,
+            enforced: None,
+            waiting_for: Vec::new(),
+            left_behind: Vec::new(),
+            overtaken: false,
+        });
+    }
+
+    fn note(&self, stage: &Stage, change: impl FnOnce(&mut Record)) {
+        if let Some(record) = self.lock().iter_mut().find(|record| record.generation == stage.target.generation) {
+            change(record);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Record>> {
+        self.records.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How a wait for acknowledgements ended.
+enum Waited {
+    Acknowledged,
+    LeftBehind(Vec<WorkloadName>),
+    NewStage,
+}
+
+/// Leads until `shutdown`. A stage is waited for at most `bound`.
+pub async fn lead(
+    world: Arc<World>,
+    registry: Arc<Registry>,
+    rollouts: Arc<Rollouts>,
+    bound: Duration,
+    shutdown: CancellationToken,
+) {
+    let mut stages = world.follow();
+    let mut earliest = Instant::now() + if world.stage().phase == Phase::Complete { Duration::ZERO } else { RETURN };
+    loop {
+        let stage = Arc::clone(&stages.borrow_and_update());
+        rollouts.enter(&stage);
+        let waited = tokio::select! {
+            () = shutdown.cancelled() => return,
+            changed = stages.changed() => if changed.is_ok() { Waited::NewStage } else { return },
+            waited = wait(&stage, &registry, &rollouts, earliest, bound) => waited,
+        };
+        match waited {
+            Waited::NewStage => continue,
+            Waited::Acknowledged => rollouts.note(&stage, |record| {
+                record.waiting_for.clear();
+                record.enforced = (stage.phase == Phase::Complete).then(SystemTime::now);
+            }),
+            Waited::LeftBehind(laggards) => {
+                let (generation, phase, count) = (stage.target.generation, stage.phase, laggards.len());
+                let named = laggards.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                tracing::warn!(generation, %phase, count, named, "proxies did not acknowledge in time and are left behind");
+                rollouts.note(&stage, |record| {
+                    record.waiting_for.clear();
+                    record.left_behind.extend(laggards.into_iter().map(|name| (name, stage.phase)));
+                });
+            }
+        }
+        earliest = Instant::now();
+        world.advance(stage.revision());
+        if stage.phase == Phase::Complete {
+            // Nothing is left to do until the next change.
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                changed = stages.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+async fn wait(stage: &Stage, registry: &Registry, rollouts: &Rollouts, earliest: Instant, bound: Duration) -> Waited {
+    let deadline = Instant::now().max(earliest) + bound;
+    loop {
+        let behind = registry.behind(stage.revision(), MAX_NAMED, SystemTime::now());
+        let now = Instant::now();
+        if behind.is_empty() && now >= earliest {
+            return Waited::Acknowledged;
+        }
+        if now >= deadline {
+            return Waited::LeftBehind(behind);
+        }
+        rollouts.note(stage, |record| record.waiting_for = behind);
+        tokio::time::sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,326 @@
+//! Puts the control plane together, in the order in which each part needs the one before.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use mutua_identity::{Ca, Credentials, TrustDomain};
+use mutua_wire::certificate::istio_certificate_service_server::IstioCertificateServiceServer;
+use mutua_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
+use mutua_wire::mesh::mesh_report_server::MeshReportServer;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use crate::api::{self, guard::Names};
+use crate::configure::{Configuration, reread};
+use crate::distribute::service::Discovery;
+use crate::listen;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::report::Reports;
+use crate::rollout::{self, Rollouts};
+use crate::settings::{MAX_LEAF_TTL, MIN_LEAF_TTL, Settings};
+use crate::sign::issued::IssuedLeaves;
+use crate::sign::own::{Own, OwnError, own_names};
+use crate::sign::service::{LeafTtl, Signer};
+use crate::sign::tokens::Tokens;
+use crate::source::folder::{First, FolderSource};
+use crate::source::leader::{FileLeader, FileLease};
+use crate::source::status::StatusFile;
+use crate::source::{Leader, LeaderError, Rejected, Source};
+use crate::state::{PUBLIC, StateDir, StateError};
+use crate::world::{ApplyError, World};
+
+/// The root bundle for clients to begin with, in the state folder.
+pub const ROOT_FILE: &str = "root-cert.pem";
+/// The API's socket, in the state folder.
+pub const SOCKET: &str = "api.sock";
+/// The life of a leaf when nobody says otherwise (Istio's `DEFAULT_WORKLOAD_CERT_TTL`).
+const DEFAULT_LEAF_TTL: Duration = Duration::from_secs(24 * 3600);
+/// How long a stop waits for open streams.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+/// How often old join tokens are cleared away.
+const TOKEN_SWEEP: Duration = Duration::from_secs(600);
+
+/// Why the control plane does not run. Each says what to do in one sentence.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The lock in the state folder.
+    #[error(transparent)]
+    Leader(#[from] LeaderError),
+    /// Invalid configuration, and no state from before that could be kept.
+    #[error("{}", describe(.0))]
+    Config(Rejected),
+    /// The configuration cannot be put into force.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The signing CA.
+    #[error("the signing CA: {0}")]
+    Ca(#[from] mutua_identity::IdentityError),
+    /// The trust domain of the mesh configuration.
+    #[error("meshConfig.trustDomain: {0}")]
+    TrustDomain(#[from] mutua_identity::SpiffeIdError),
+    /// The control plane's own certificate.
+    #[error(transparent)]
+    Own(#[from] OwnError),
+    /// The address for proxies.
+    #[error("the control plane cannot listen on {address}: {source} (--listen chooses another address)")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's answer.
+        source: std::io::Error,
+    },
+    /// The API.
+    #[error(transparent)]
+    Api(#[from] api::BindError),
+    /// `--leaf-ttl` is out of bounds.
+    #[error("--leaf-ttl: a certificate lives between 2s and 90 days")]
+    LeafTtl,
+    /// A listener failed while running.
+    #[error("{what}: {reason}")]
+    Stopped {
+        /// Which part.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+fn describe(rejected: &Rejected) -> String {
+    let mut text = rejected.summary.clone();
+    for error in rejected.errors.iter().take(20) {
+        text.push_str(&format!("\n  {}: {}", error.place, error.message));
+    }
+    text
+}
+
+/// What the parts of a running control plane share.
+pub struct Parts {
+    /// What is in force.
+    pub world: Arc<World>,
+    /// What is known of the proxies.
+    pub registry: Arc<Registry>,
+    /// Leaves issued.
+    pub leaves: Arc<IssuedLeaves>,
+    /// Changes under way and done.
+    pub rollouts: Arc<Rollouts>,
+    /// Join tokens.
+    pub tokens: Arc<Tokens>,
+    /// The signing CA.
+    pub ca: Arc<ArcSwap<Ca>>,
+    /// The own certificate.
+    pub own: Arc<ArcSwap<Credentials>>,
+    /// Its keeper.
+    pub keeper: Arc<Own>,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Where the configuration comes from.
+    pub source: String,
+}
+
+/// A running control plane.
+pub struct ControlPlane {
+    /// Where proxies reach it.
+    pub listen: SocketAddr,
+    /// Where the API answers over TCP.
+    pub api: SocketAddr,
+    /// The API's socket.
+    pub socket: PathBuf,
+    /// The root bundle's file.
+    pub root_file: PathBuf,
+    tasks: JoinSet<Result<(), StartError>>,
+    shutdown: CancellationToken,
+    _lease: FileLease,
+}
+
+/// Runs a standalone control plane until `shutdown`.
+///
+/// # Errors
+/// It cannot start, or one of its listeners fails.
+pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), StartError> {
+    let starting = Box::pin(ControlPlane::start(settings, shutdown.clone()));
+    let running = tokio::select! {
+        started = starting => started?,
+        () = shutdown.cancelled() => return Ok(()),
+    };
+    running.wait().await
+}
+
+impl ControlPlane {
+    /// Starts a standalone control plane; everything listens when this returns. Waits while another one works on the
+    /// same state folder.
+    ///
+    /// # Errors
+    /// A part cannot start; nothing listens then.
+    pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Self, StartError> {
+        if !(MIN_LEAF_TTL..=MAX_LEAF_TTL).contains(&settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL)) {
+            return Err(StartError::LeafTtl);
+        }
+        let state = Arc::new(StateDir::open(&settings.state)?);
+        let lease = FileLeader::new(&state)
+            .lead(|who| tracing::warn!(who, state = %state.path().display(), "another control plane leads on this state folder; waiting"))
+            .await?;
+        let mut source = FolderSource::new(&settings.config, Arc::clone(&state));
+        let First { reading, rejected, before } = source.first().await.map_err(StartError::Config)?;
+        let Ok(mesh) = &reading.mesh else { return Err(StartError::Config(Rejected::default())) };
+        let trust_domain = TrustDomain::new(&mesh.config.trust_domain)?;
+        let ca = match &settings.ca_dir {
+            Some(folder) => Ca::from_dir(folder)?,
+            None => Ca::load_or_create(state.path(), &trust_domain)?,
+        };
+        let world =
+            Arc::new(World::begin(Arc::clone(&state), &reading, &before, ca.bundle(), !settings.stage_timeout.is_zero())?);
+        if let Some(rejected) = &rejected {
+            tracing::error!(reason = rejected.summary, "the configuration is invalid; the last good one is in force");
+            world.note_rejected(rejected);
+        }
+        state.write(ROOT_FILE, ca.bundle().to_pem().as_bytes(), PUBLIC)?;
+        let tcp = TcpListener::bind(settings.listen).await;
+        let tcp = tcp.map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let listen = tcp.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
+        let bound = api::bind(settings.api, &state.join(SOCKET)).await?;
+        let (api, socket, root_file) = (bound.address, state.join(SOCKET), state.join(ROOT_FILE));
+        let parts = Arc::new(parts(&settings, &state, world, ca, source.name(), listen)?);
+        let mut tasks = JoinSet::new();
+        spawn_servers(&mut tasks, &parts, &settings, (tcp, bound), &shutdown);
+        let configuration = Configuration { source, sink: StatusFile::new(Arc::clone(&state)), reading, state };
+        spawn_keepers(&mut tasks, &parts, &settings, configuration, &shutdown);
+        let generation = parts.world.current().generation;
+        tracing::info!(%listen, %api, generation, "the control plane is ready");
+        Ok(Self { listen, api, socket, root_file, tasks, shutdown, _lease: lease })
+    }
+
+    /// Waits until it has stopped: because of its shutdown token, or because a part failed.
+    ///
+    /// # Errors
+    /// The part that failed.
+    pub async fn wait(mut self) -> Result<(), StartError> {
+        while let Some(ended) = tokio::select! {
+            ended = self.tasks.join_next() => ended,
+            () = stopped_for(&self.shutdown, STOP_PATIENCE) => None,
+        } {
+            let result = ended.unwrap_or_else(|panic| Err(StartError::Stopped { what: "a part", reason: panic.to_string() }));
+            if let Err(error) = result {
+                self.shutdown.cancel();
+                return Err(error);
+            }
+        }
+        self.tasks.shutdown().await;
+        Ok(())
+    }
+}
+
+async fn stopped_for(shutdown: &CancellationToken, patience: Duration) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(patience).await;
+}
+
+fn parts(
+    settings: &Settings,
+    state: &Arc<StateDir>,
+    world: Arc<World>,
+    ca: Ca,
+    source: String,
+    listen: SocketAddr,
+) -> Result<Parts, StartError> {
+    let (ca, metrics) = (Arc::new(ArcSwap::from_pointee(ca)), Arc::new(Metrics::default()));
+    let names = own_names(listen, &settings.advertise);
+    let ttl = settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL);
+    let keeper = Own::begin(Arc::clone(&ca), Arc::clone(&world), Arc::clone(&metrics), names, ttl)?;
+    Ok(Parts {
+        registry: Arc::new(Registry::default()),
+        leaves: Arc::new(IssuedLeaves::default()),
+        rollouts: Arc::new(Rollouts::default()),
+        tokens: Arc::new(Tokens::load(Arc::clone(state))?),
+        own: keeper.credentials(),
+        keeper: Arc::new(keeper),
+        world,
+        ca,
+        metrics,
+        source,
+    })
+}
+
+fn spawn_servers(
+    tasks: &mut JoinSet<Result<(), StartError>>,
+    parts: &Arc<Parts>,
+    settings: &Settings,
+    (tcp, bound): (TcpListener, api::Bound),
+    shutdown: &CancellationToken,
+) {
+    let leaf_ttl = LeafTtl { default: settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL), ceiling: settings.leaf_ttl };
+    let discovery = Discovery::new(parts, settings.drain_duration, shutdown.clone());
+    let router = Server::builder()
+        .http2_keepalive_interval(Some(Duration::from_secs(30)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(20)))
+        .http2_max_header_list_size(16 * 1024)
+        .max_concurrent_streams(16)
+        .add_service(AggregatedDiscoveryServiceServer::new(discovery).max_decoding_message_size(8 << 20))
+        .add_service(IstioCertificateServiceServer::new(Signer::new(parts, leaf_ttl)).max_decoding_message_size(64 << 10))
+        .add_service(MeshReportServer::new(Reports::new(parts)).max_decoding_message_size(256 << 10));
+    let connections = ReceiverStream::new(listen::accept(tcp, parts.keeper.config(), shutdown.clone()));
+    let stop = shutdown.clone();
+    tasks.spawn(async move {
+        let served = router.serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await;
+        served.map_err(|error| StartError::Stopped { what: "the server for proxies", reason: error.to_string() })
+    });
+    let (router, names, stop) = (api::router(Arc::clone(parts)), Names::new(&settings.advertise), shutdown.clone());
+    tasks.spawn(async move {
+        let served = bound.serve(router, names, stop).await;
+        served.map_err(|error| StartError::Stopped { what: "the API", reason: error.to_string() })
+    });
+}
+
+fn spawn_keepers(
+    tasks: &mut JoinSet<Result<(), StartError>>,
+    parts: &Arc<Parts>,
+    settings: &Settings,
+    configuration: Configuration<FolderSource, StatusFile>,
+    shutdown: &CancellationToken,
+) {
+    let (keeper, stop) = (Arc::clone(&parts.keeper), shutdown.clone());
+    tasks.spawn(async move {
+        keeper.keep(stop).await;
+        Ok(())
+    });
+    let (parts_for_config, ca_dir, stop) = (Arc::clone(parts), settings.ca_dir.clone(), shutdown.clone());
+    tasks.spawn(async move {
+        reread(configuration, &parts_for_config, ca_dir, stop).await;
+        Ok(())
+    });
+    let (world, registry, rollouts) = (Arc::clone(&parts.world), Arc::clone(&parts.registry), Arc::clone(&parts.rollouts));
+    let (bound, stop) = (settings.stage_timeout, shutdown.clone());
+    tasks.spawn(async move {
+        rollout::lead(world, registry, rollouts, bound, stop).await;
+        Ok(())
+    });
+    let (tokens, stop) = (Arc::clone(&parts.tokens), shutdown.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                () = tokio::time::sleep(TOKEN_SWEEP) => tokens.forget_old(SystemTime::now()),
+            }
+        }
+    });
+}
+
+/// The parts of a control plane that listens nowhere, over the first reading.
+#[cfg(test)]
+pub(crate) fn parts_for_tests(state: &Arc<StateDir>, reading: &crate::source::Reading) -> Parts {
+    let arguments = ["c", "--config", "c", "--state", "s"];
+    let settings = <crate::settings::Command as clap::Parser>::try_parse_from(arguments).expect("valid").settings;
+    let ca = Ca::load_or_create(state.path(), &TrustDomain::new("cluster.local").expect("a name")).expect("a CA");
+    let before = crate::world::Before::default();
+    let world = World::begin(Arc::clone(state), reading, &before, ca.bundle(), false).expect("begins");
+    parts(&settings, state, Arc::new(world), ca, "a test".to_owned(), settings.listen).expect("made")
+}

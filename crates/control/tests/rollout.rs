@@ -1,0 +1,180 @@
+//! Changes in stages: receivers widen, senders switch, receivers tighten; nobody is waited for without end.
+
+mod common;
+
+use std::time::Duration;
+
+use common::discovery::Client;
+use common::{Mesh, PATIENCE, SHOP};
+use mutua_identity::Credentials;
+use mutua_wire::MeshResource;
+use mutua_wire::discovery::DeltaDiscoveryResponse;
+use mutua_wire::mesh::{Destination, InboundPolicy, Mode};
+
+fn policy(mode: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: default, namespace: shop}}\n\
+         spec: {{mtls: {{mode: {mode}}}}}\n"
+    )
+}
+
+/// A mesh that begins with `mode` in force at both ends.
+async fn begun_with(mode: &str, stage_timeout: Duration) -> Mesh {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("config")).expect("made");
+    std::fs::write(folder.path().join("config/shop.yaml"), SHOP).expect("written");
+    std::fs::write(folder.path().join("config/policy.yaml"), policy(mode)).expect("written");
+    let mut settings = common::settings(folder.path());
+    settings.stage_timeout = stage_timeout;
+    Mesh::over(folder, settings).await.expect("starts")
+}
+
+/// A proxy that follows both sides of its policy, and has acknowledged the first state of both.
+async fn proxy(mesh: &Mesh, credentials: &Credentials, workload: &str) -> Client {
+    let mut client = Client::open(mesh, Some(credentials), workload).await.expect("opens");
+    for type_url in [InboundPolicy::TYPE_URL, Destination::TYPE_URL] {
+        client.subscribe_all(type_url).await;
+        let response = client.next().await.expect("an answer");
+        client.ack(&response).await;
+    }
+    client
+}
+
+fn mode(response: &DeltaDiscoveryResponse) -> Mode {
+    let any = response.resources.first().and_then(|resource| resource.resource.as_ref()).expect("a resource");
+    InboundPolicy::unpack(any).expect("an inbound policy").mode()
+}
+
+/// Whether a response switches senders.
+fn switches(response: &DeltaDiscoveryResponse) -> bool {
+    response.type_url == Destination::TYPE_URL
+}
+
+#[tokio::test]
+async fn receivers_widen_senders_switch_receivers_tighten() {
+    let mesh = begun_with("DISABLE", PATIENCE).await;
+    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
+    let (mut front, mut back) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
+    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    mesh.write("policy.yaml", &policy("STRICT"));
+
+    let (wide_front, wide_back) = (front.next().await.expect("widens"), back.next().await.expect("widens"));
+    assert_eq!((mode(&wide_front), mode(&wide_back)), (Mode::Permissive, Mode::Permissive));
+    front.ack(&wide_front).await;
+    assert!(front.quiet().await, "no sender switches before every receiver has widened");
+    let rollouts = mesh.get("/api/v1/rollouts").await;
+    assert_eq!((&rollouts[0]["phase"], &rollouts[0]["waitingFor"]), (&"widen".into(), &serde_json::json!(["shop/back"])));
+
+    let front = async {
+        let switch = front.next().await.expect("switches");
+        assert!(switches(&switch));
+        front.ack(&switch).await;
+        front
+    };
+    back.ack(&wide_back).await;
+    let mut front = front.await;
+    let switch_back = back.next().await.expect("switches");
+    assert!(switches(&switch_back));
+    assert!(front.quiet().await, "no receiver tightens before every sender has switched");
+    back.ack(&switch_back).await;
+    for client in [&mut front, &mut back] {
+        let tight = client.next().await.expect("tightens");
+        assert_eq!(mode(&tight), Mode::Strict);
+        client.ack(&tight).await;
+    }
+    let rollouts = mesh.until("/api/v1/rollouts", |rollouts| !rollouts[0]["enforced"].is_null()).await;
+    assert_eq!((&rollouts[0]["phase"], &rollouts[0]["leftBehind"]), (&"complete".into(), &serde_json::json!([])));
+    assert_eq!(mesh.get("/api/v1/status").await["proxiesCurrent"], 2);
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_acknowledge_is_named_and_left_behind() {
+    let mesh = begun_with("DISABLE", Duration::from_millis(1500)).await;
+    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
+    let (mut front, _stuck) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
+    mesh.write("policy.yaml", &policy("STRICT"));
+    let mut seen = Vec::new();
+    while seen.last() != Some(&Mode::Strict) {
+        let response = front.next().await.expect("goes on");
+        if !switches(&response) {
+            seen.push(mode(&response));
+        }
+        front.ack(&response).await;
+    }
+    assert_eq!(seen, [Mode::Permissive, Mode::Strict]);
+    let rollouts = mesh.get("/api/v1/rollouts").await;
+    let left = rollouts[0]["leftBehind"].as_array().expect("a list");
+    assert!(left.contains(&serde_json::json!({"workload": "shop/back", "phase": "widen"})), "{rollouts}");
+    assert!(!left.iter().any(|one| one["workload"] == "shop/front"), "{rollouts}");
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_of_a_change_goes_on_where_it_stood() {
+    let mesh = begun_with("DISABLE", PATIENCE).await;
+    let (front_leaf, back_leaf) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
+    let (mut front, stuck) = (proxy(&mesh, &front_leaf, "shop/front").await, proxy(&mesh, &back_leaf, "shop/back").await);
+    let completed = mesh.folder.path().join("state/completed.json");
+    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2 && completed.exists()).await;
+    mesh.write("policy.yaml", &policy("STRICT"));
+    let wide = front.next().await.expect("widens");
+    front.ack(&wide).await;
+    assert_eq!(mesh.get("/api/v1/status").await["phase"], "widen");
+    drop((front, stuck));
+
+    let mesh = mesh.restart_with(|settings| settings.stage_timeout = PATIENCE).await;
+    let status = mesh.get("/api/v1/status").await;
+    assert_eq!((&status["phase"], &status["generation"]), (&"widen".into(), &2.into()), "{status}");
+    let mut front = Client::open(&mesh, Some(&front_leaf), "shop/front").await.expect("comes back");
+    front.subscribe_all(InboundPolicy::TYPE_URL).await;
+    let inbound = front.next().await.expect("an answer");
+    assert_eq!(mode(&inbound), Mode::Permissive, "what it accepted before the restart it accepts still");
+    front.ack(&inbound).await;
+    let mut back = proxy(&mesh, &back_leaf, "shop/back").await;
+    let switch = back.next().await.expect("the change goes on once both are back");
+    assert!(switches(&switch));
+    back.ack(&switch).await;
+    assert_eq!(mode(&front.next().await.expect("and is completed")), Mode::Strict);
+}
+
+#[tokio::test]
+async fn in_an_emergency_a_change_is_completed_at_once() {
+    let mesh = begun_with("DISABLE", PATIENCE * 10).await;
+    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
+    let (mut front, _stuck) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
+    mesh.write("policy.yaml", &policy("STRICT"));
+    let wide = front.next().await.expect("widens");
+    assert_eq!(mode(&wide), Mode::Permissive);
+    front.ack(&wide).await;
+    let (status, answer) = mesh.api("POST", "/api/v1/rollouts/complete", "").await;
+    assert_eq!((status, &answer[0]["generation"]), (200, &2.into()), "{answer}");
+    loop {
+        let response = front.next().await.expect("goes on");
+        front.ack(&response).await;
+        if !switches(&response) {
+            assert_eq!(mode(&response), Mode::Strict);
+            break;
+        }
+    }
+    mesh.until("/api/v1/status", |status| status["phase"] == "complete").await;
+}
+
+#[tokio::test]
+async fn a_change_that_is_taken_back_meanwhile_never_reaches_the_senders() {
+    let mesh = begun_with("DISABLE", PATIENCE).await;
+    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
+    let (mut front, mut back) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
+    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    mesh.write("policy.yaml", &policy("STRICT"));
+    let (wide_front, wide_back) = (front.next().await.expect("widens"), back.next().await.expect("widens"));
+    mesh.write("policy.yaml", &policy("DISABLE"));
+    mesh.until("/api/v1/status", |status| status["generation"] == 3).await;
+    for (client, wide) in [(&mut front, &wide_front), (&mut back, &wide_back)] {
+        client.ack(wide).await;
+        let back_again = client.next().await.expect("narrows again");
+        assert!(!switches(&back_again), "no sender has heard of it");
+        assert_eq!(mode(&back_again), Mode::Disable);
+        client.ack(&back_again).await;
+    }
+    let rollouts = mesh.until("/api/v1/rollouts", |rollouts| !rollouts[0]["enforced"].is_null()).await;
+    assert_eq!((&rollouts[0]["generation"], &rollouts[1]["overtaken"]), (&3.into(), &true.into()), "{rollouts}");
+}
