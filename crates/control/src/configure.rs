@@ -97,7 +97,8 @@ fn apply<S: Source, K: Sink>(configuration: &mut Configuration<S, K>, parts: &Pa
             parts.metrics.config_error();
             let generation = parts.world.current().generation;
             tracing::error!(%error, generation, "the configuration is not put into force; what ran keeps running");
-            for diagnostic in parts.world.status().diagnostics {
+            // The first stands in the message above.
+            for diagnostic in parts.world.status().diagnostics.iter().skip(1) {
                 tracing::error!(
                     "{}:{}:{}: {}: {}",
                     diagnostic.file,
