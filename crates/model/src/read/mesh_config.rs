@@ -34,10 +34,9 @@ impl Candidates {
             Ok(documents) => documents.into_iter().next().unwrap_or(Node { at: field.at, value: Value::Map(Vec::new()) }),
             Err(error) => return report.error("data/mesh", field.at, format!("the mesh configuration is no YAML: {error}")),
         };
-        match field.value {
-            Value::Scalar { style: Style::Block, .. } => document.shift(field.at.0),
-            _ => document.shift(field.at.0 - 1),
-        }
+        // Only a block has the lines and columns of its text.
+        let is_block = matches!(field.value, Value::Scalar { style: Style::Block, .. });
+        document.shift(if is_block { field.at } else { (field.at.0, 1) });
         schema::check_mesh_config(&document, "data/mesh", report);
         rules::check_mesh_config(&document, "data/mesh", report);
         self.config_maps.push(convert::mesh_config(meta, "data/mesh", &document, meta.namespace()));

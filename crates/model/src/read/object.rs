@@ -158,12 +158,15 @@ fn places(object: &ObjectRef, node: &Node, file: &Arc<str>) -> Places {
     places
 }
 
+/// Of larger lists and mappings only the places of so many entries are kept; the others are found at their parent.
+const MOST_PLACES: usize = 5000;
+
 fn record(node: &Node, path: &mut String, levels: usize, places: &mut Places) {
     if levels == 0 {
         return;
     }
     let length = path.len();
-    for entry in node.entries() {
+    for entry in node.entries().iter().take(MOST_PLACES) {
         if length > 0 {
             path.push('/');
         }
@@ -172,7 +175,7 @@ fn record(node: &Node, path: &mut String, levels: usize, places: &mut Places) {
         record(&entry.node, path, levels - 1, places);
         path.truncate(length);
     }
-    for (index, item) in node.items().iter().enumerate() {
+    for (index, item) in node.items().iter().take(MOST_PLACES).enumerate() {
         path.push_str(&format!("[{index}]"));
         places.insert(path.as_str(), item.at);
         record(item, path, levels - 1, places);

@@ -127,7 +127,6 @@ impl<'text> Builder<'text> {
     fn map(&mut self, depth: usize) -> Result<Value, SyntaxError> {
         let mut entries: Vec<Entry> = Vec::new();
         let mut merged = Vec::new();
-        let mut keys = Keys::default();
         loop {
             let item = self.next()?;
             if matches!(item.0, Event::MappingEnd) {
@@ -140,11 +139,16 @@ impl<'text> Builder<'text> {
                 merged.push((at, node));
                 continue;
             }
-            if !keys.insert(&key, &entries) {
-                return Err(SyntaxError { at, message: format!("the key `{}` is given twice", super::tree::shortened(&key)) });
-            }
             entries.push(Entry { key, at, node });
         }
+        if let Some(twice) = second_of_a_key(&entries) {
+            let message = format!("the key `{}` is given twice", super::tree::shortened(&twice.key));
+            return Err(SyntaxError { at: twice.at, message });
+        }
+        let mut keys: HashSet<Box<str>> = match merged.len() {
+            0 => HashSet::new(),
+            _ => entries.iter().map(|entry| entry.key.clone()).collect(),
+        };
         for (at, node) in merged {
             merge(&mut entries, &mut keys, node, at)?;
         }
@@ -181,30 +185,25 @@ impl<'text> Builder<'text> {
     }
 }
 
-/// The keys of one mapping: small ones are compared, large ones hashed.
-#[derive(Default)]
-struct Keys(HashSet<Box<str>>);
-
-impl Keys {
-    /// False when the key is there already.
-    fn insert(&mut self, key: &str, entries: &[Entry]) -> bool {
-        const SMALL: usize = 16;
-        if entries.len() < SMALL {
-            return entries.iter().all(|entry| &*entry.key != key);
-        }
-        if self.0.is_empty() {
-            self.0.extend(entries.iter().map(|entry| entry.key.clone()));
-        }
-        self.0.insert(key.into())
+/// The first entry whose key stands before it already.
+fn second_of_a_key(entries: &[Entry]) -> Option<&Entry> {
+    const FEW: usize = 16;
+    if entries.len() <= FEW {
+        let mut positions = 1..entries.len();
+        return positions.find(|at| entries[..*at].iter().any(|entry| entry.key == entries[*at].key)).map(|at| &entries[at]);
     }
+    let mut order: Vec<_> = (0..entries.len()).collect();
+    order.sort_by_key(|at| (&entries[*at].key, *at));
+    let twice = order.windows(2).filter(|pair| entries[pair[0]].key == entries[pair[1]].key).map(|pair| pair[1]);
+    twice.min().map(|at| &entries[at])
 }
 
 /// `<<`: the keys of another mapping, or of several, that are not given here.
-fn merge(entries: &mut Vec<Entry>, keys: &mut Keys, node: Node, at: At) -> Result<(), SyntaxError> {
+fn merge(entries: &mut Vec<Entry>, keys: &mut HashSet<Box<str>>, node: Node, at: At) -> Result<(), SyntaxError> {
     match node.value {
         Value::Map(others) => {
             for other in others {
-                if keys.insert(&other.key, entries) {
+                if keys.insert(other.key.clone()) {
                     entries.push(other);
                 }
             }

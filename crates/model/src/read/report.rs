@@ -52,6 +52,12 @@ impl Report {
         })
     }
 
+    /// Whether nothing more is taken.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.found.len() > MAX_PER_OBJECT
+    }
+
     /// Everything that was reported.
     #[must_use]
     pub fn into_diagnostics(self) -> Vec<Diagnostic> {

@@ -38,7 +38,7 @@ pub enum Style {
     Plain,
     /// In quotes, folded, or tagged as a string.
     Quoted,
-    /// As a block (`|`), whose lines are those of the text, from the line below.
+    /// As a block (`|`), whose lines and columns are those of the text, from where it starts.
     Block,
 }
 
@@ -172,16 +172,16 @@ impl Node {
         matches!(&**text, "true" | "True" | "TRUE" | "false" | "False" | "FALSE") || self.number().is_some()
     }
 
-    /// Moves the tree down by some lines: it was read from a text that stands inside another.
-    pub fn shift(&mut self, lines: u32) {
-        self.at.0 = self.at.0.saturating_add(lines);
+    /// Moves the tree down and to the right: it was read from a text that stands inside another, at `origin`.
+    pub fn shift(&mut self, origin: At) {
+        self.at = shifted(self.at, origin);
         match &mut self.value {
             Value::Scalar { .. } => {}
-            Value::List(items) => items.iter_mut().for_each(|item| item.shift(lines)),
+            Value::List(items) => items.iter_mut().for_each(|item| item.shift(origin)),
             Value::Map(entries) => {
                 for entry in entries {
-                    entry.at.0 = entry.at.0.saturating_add(lines);
-                    entry.node.shift(lines);
+                    entry.at = shifted(entry.at, origin);
+                    entry.node.shift(origin);
                 }
             }
         }
@@ -235,6 +235,10 @@ pub fn shortened(text: &str) -> String {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text.to_owned(),
     }
+}
+
+fn shifted((line, column): At, origin: At) -> At {
+    (line.saturating_add(origin.0).saturating_sub(1), column.saturating_add(origin.1).saturating_sub(1))
 }
 
 fn parse_integer(text: &str) -> Option<i64> {

@@ -99,7 +99,7 @@ fn check_source(from: &Field<'_>, custom: bool, report: &mut Report) {
     if !source.is_given() {
         return source.error_once(report, "`from.source` must not be nil");
     }
-    if source.entries().iter().all(|(_, values)| values.is_empty()) {
+    if source.entries().all(|(_, values)| values.is_empty()) {
         source.error_once(report, "`from.source` must not be empty");
     }
     let any = |names: &[&str]| names.iter().any(|name| !source.get(name).is_empty());
@@ -125,7 +125,7 @@ fn check_operation(to: &Field<'_>, report: &mut Report) {
     if !operation.is_given() {
         return operation.error_once(report, "`to.operation` must not be nil");
     }
-    if operation.entries().iter().all(|(_, values)| values.is_empty()) {
+    if operation.entries().all(|(_, values)| values.is_empty()) {
         operation.error_once(report, "`to.operation` must not be empty");
     }
     check_values(&operation, report);
@@ -140,7 +140,7 @@ fn port_text(text: &str) -> Result<(), String> {
 
 fn check_values(fields: &Field<'_>, report: &mut Report) {
     for (name, values) in fields.entries() {
-        for value in values.items().iter().filter(|value| !value.has_text()) {
+        for value in values.items().filter(|value| !value.has_text()) {
             value.error_once(report, format!("empty value not allowed, found in {name}"));
         }
     }
@@ -165,7 +165,7 @@ fn check_condition(when: &Field<'_>, custom: bool, report: &mut Report) {
         "destination.port" => port_text,
         _ => |_| Ok(()),
     };
-    for value in values.items().iter().chain(&not_values.items()) {
+    for value in values.items().chain(not_values.items()) {
         value.expect(report, |text| if text.is_empty() { Err("empty value not allowed".to_owned()) } else { check(text) });
     }
 }

@@ -40,7 +40,7 @@ fn is_in(table: &[(&str, &str)], name: &str) -> bool {
 
 /// Checks a list of which Mutua must serve at least one suite. With TLS 1.3 as minimum the list has no effect.
 pub fn check_suites(suites: &Field<'_>, only_tls_1_3: bool, report: &mut Report) {
-    let items = suites.items();
+    let items: Vec<_> = suites.items().collect();
     let mut served = false;
     for suite in &items {
         let name = suite.text();

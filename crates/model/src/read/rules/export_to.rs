@@ -19,7 +19,7 @@ pub enum Exporter {
 
 /// Checks an `exportTo` of an object in `namespace`.
 pub fn check(export_to: &Field<'_>, namespace: &str, exporter: Exporter, report: &mut Report) {
-    let items = export_to.items();
+    let items: Vec<_> = export_to.items().collect();
     let mut seen = BTreeSet::new();
     for item in &items {
         let written = item.text();

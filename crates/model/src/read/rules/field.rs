@@ -31,20 +31,19 @@ impl<'a> Field<'a> {
     }
 
     /// The items of this list.
-    pub fn items(&self) -> Vec<Self> {
+    pub fn items(&self) -> impl Iterator<Item = Self> + use<'a> {
+        let path = self.path.clone();
         let items = self.node.items().iter().enumerate();
-        items.map(|(index, node)| Self { node, at: node.at, path: format!("{}[{index}]", self.path) }).collect()
+        items.map(move |(index, node)| Self { node, at: node.at, path: format!("{path}[{index}]") })
     }
 
     /// The keys and fields of this mapping.
-    pub fn entries(&self) -> Vec<(&'a str, Self)> {
-        let entries = self.node.entries().iter();
-        entries
-            .map(|entry| {
-                let path = format!("{}/{}", self.path, entry.key);
-                (&*entry.key, Self { node: &entry.node, at: field_at(entry.at, &entry.node), path })
-            })
-            .collect()
+    pub fn entries(&self) -> impl Iterator<Item = (&'a str, Self)> + use<'a> {
+        let path = self.path.clone();
+        self.node.entries().iter().map(move |entry| {
+            let path = format!("{path}/{}", entry.key);
+            (&*entry.key, Self { node: &entry.node, at: field_at(entry.at, &entry.node), path })
+        })
     }
 
     /// Whether it has a value.

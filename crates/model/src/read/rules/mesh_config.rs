@@ -24,7 +24,7 @@ fn check_trust_domains(mesh: &Field<'_>, report: &mut Report) {
     if domain.is_given() {
         domain.expect(report, |text| names::trust_domain(text).map_err(|why| format!("trustDomain: {why}")));
     }
-    for (index, alias) in mesh.get("trustDomainAliases").items().into_iter().enumerate() {
+    for (index, alias) in mesh.get("trustDomainAliases").items().enumerate() {
         alias.expect(report, |text| {
             names::trust_domain(text).map_err(|why| format!("trustDomainAliases[{index}], domain `{text}` : {why}"))
         });

@@ -45,3 +45,6 @@ pub fn check_object(kind: Kind, node: &Node, report: &mut Report) {
 pub fn check_mesh_config(node: &Node, path: &str, report: &mut Report) {
     mesh_config::check(&Field::at(node, path), report);
 }
+
+#[cfg(test)]
+mod tests;

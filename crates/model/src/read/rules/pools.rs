@@ -130,7 +130,7 @@ pub fn check_locality(locality: &Field<'_>, has_outlier_detection: bool, report:
         return locality.error(report, "can not simultaneously specify 'distribute' and 'failover'");
     }
     for entry in distribute.items() {
-        let weights: Vec<_> = entry.get("to").entries().iter().map(|(_, weight)| weight.integer().unwrap_or(0)).collect();
+        let weights: Vec<_> = entry.get("to").entries().map(|(_, weight)| weight.integer().unwrap_or(0)).collect();
         let total = weights.iter().fold(0_i64, |total, weight| total.saturating_add(*weight));
         if weights.iter().any(|weight| !(1..=100).contains(weight)) {
             entry.get("to").error_once(report, "locality weight must be in range [1, 100]");

@@ -120,7 +120,7 @@ fn by_dns(spec: &Field<'_>, resolution: &str, ports: &BTreeSet<&str>, report: &m
         given.error(report, "DNS_ROUND_ROBIN mode cannot have multiple endpoints");
     }
     endpoints(&given, ports, Addresses::IpOrName, report);
-    let with_tcp = spec.get("ports").items().iter().any(|port| is_tcp(port.get("protocol").text()));
+    let with_tcp = spec.get("ports").items().any(|port| is_tcp(port.get("protocol").text()));
     if !spec.get("addresses").is_empty() && with_tcp && spec.get("hosts").len() > 1 {
         let text = "service entry can not have more than one host specified simultaneously with address and tcp port";
         spec.get("hosts").warning(report, text);
@@ -128,7 +128,7 @@ fn by_dns(spec: &Field<'_>, resolution: &str, ports: &BTreeSet<&str>, report: &m
 }
 
 fn by_dynamic_dns(spec: &Field<'_>, resolution: &str, report: &mut Report) {
-    for host in spec.get("hosts").items().iter().filter(|host| !host.text().starts_with('*')) {
+    for host in spec.get("hosts").items().filter(|host| !host.text().starts_with('*')) {
         host.error_once(report, format!("host must be wildcarded for resolution mode {resolution}"));
     }
     for name in ["addresses", "endpoints"] {
@@ -151,7 +151,7 @@ fn several_hosts(spec: &Field<'_>, report: &mut Report) {
     if spec.get("hosts").len() < 2 {
         return;
     }
-    let mut ports = spec.get("ports").items().into_iter();
+    let mut ports = spec.get("ports").items();
     if let Some(port) = ports.find(|port| !tells_hosts_apart(port.get("protocol").text())) {
         port.error(report, "multiple hosts provided with non-HTTP, non-TLS ports");
     }

@@ -114,7 +114,7 @@ fn check_ingress_tls(settings: &Field<'_>, protocol: &str, report: &mut Report) 
 }
 
 fn check_egress(egress: &Field<'_>, report: &mut Report) {
-    let listeners = egress.items();
+    let listeners: Vec<_> = egress.items().collect();
     let mut taken = BTreeSet::new();
     for (index, listener) in listeners.iter().enumerate() {
         if listener.is_null() {

@@ -46,6 +46,9 @@ struct Checker<'a> {
 impl Checker<'_> {
     /// Runs a check one step further down the path.
     fn below(&mut self, step: &str, check: impl FnOnce(&mut Self)) {
+        if self.report.is_full() {
+            return;
+        }
         let length = self.path.len();
         self.path.push_str(step);
         check(self);

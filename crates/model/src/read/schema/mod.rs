@@ -8,3 +8,6 @@ mod types;
 
 pub use check::{check_mesh_config, check_object};
 pub use duration::milliseconds;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,168 @@
+//! `mutua validate` as a user or a pipeline starts it.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+
+const VALID: &str = "\
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: bar}
+spec:
+  mtls:
+    mode: STRICT
+";
+
+fn validate(arguments: &[&str], folder: &Path, stdin: &str) -> Output {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mutua"))
+        .arg("validate")
+        .args(arguments)
+        .current_dir(folder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    // A command that does not read its input may have ended already.
+    let _ = child.stdin.take().expect("piped").write_all(stdin.as_bytes());
+    child.wait_with_output().expect("the binary ends")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+/// The JSON answer to a text on standard input, and the exit code.
+fn answer(stdin: &str) -> (Option<i32>, Value) {
+    let output = validate(&["-f", "-", "-o", "json"], Path::new("/"), stdin);
+    let value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("no JSON: {}", text(&output.stderr)));
+    (output.status.code(), value)
+}
+
+#[test]
+fn valid_input_ends_with_0() {
+    let (code, value) = answer(VALID);
+    assert_eq!(code, Some(0));
+    assert_eq!(value, json!({"valid": true, "errors": [], "warnings": [], "infos": []}));
+}
+
+#[test]
+fn an_error_names_object_file_line_path_and_message() {
+    let (code, value) = answer(&VALID.replace("STRICT", "STRCT"));
+    assert_eq!(code, Some(1));
+    assert_eq!(value["valid"], json!(false));
+    assert_eq!(
+        value["errors"],
+        json!([{
+            "object": "PeerAuthentication bar/default",
+            "file": "-",
+            "line": 6,
+            "column": 11,
+            "path": "spec/mtls/mode",
+            "message": "Unsupported value: \"STRCT\"; allowed: UNSET, DISABLE, PERMISSIVE, STRICT; did you mean `STRICT`?",
+        }])
+    );
+}
+
+#[test]
+fn a_port_level_without_selector_is_refused() {
+    let (code, value) = answer(&format!("{VALID}  portLevelMtls:\n    8080:\n      mode: DISABLE\n"));
+    assert_eq!(code, Some(1));
+    let error = &value["errors"][0];
+    assert_eq!((error["path"].as_str(), error["line"].as_u64()), (Some("spec/portLevelMtls"), Some(7)));
+    assert!(
+        error["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("mesh/namespace peer authentication cannot have port level mTLS"))
+    );
+}
+
+#[test]
+fn two_istio_resources_without_a_default_are_refused() {
+    let istio =
+        |name: &str| format!("---\napiVersion: sailoperator.io/v1\nkind: Istio\nmetadata: {{name: {name}}}\nspec: {{}}\n");
+    let (code, value) = answer(&(istio("a") + &istio("b")));
+    assert_eq!(code, Some(1));
+    let message = value["errors"][0]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("2 Istio resources (`a`, `b`) and none is named `default`"), "{message}");
+    assert_eq!(answer(&(istio("a") + &istio("default"))).0, Some(0));
+}
+
+#[test]
+fn warnings_and_infos_do_not_make_it_invalid() {
+    let rule = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: x}\nspec: {host: a.b, trafficPolicy: {tls: \
+                {mode: SIMPLE}}}\n";
+    let (code, value) = answer(rule);
+    assert_eq!((code, &value["valid"], &value["errors"]), (Some(0), &json!(true), &json!([])));
+    let warning = &value["warnings"][0];
+    assert_eq!(
+        (warning["object"].as_str(), warning["path"].as_str()),
+        (Some("DestinationRule default/x"), Some("spec/trafficPolicy/tls"))
+    );
+    assert_eq!(value["infos"][0]["path"], json!("metadata/namespace"));
+}
+
+#[test]
+fn unreadable_input_ends_with_2_and_one_message() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let syntax = validate(&["-f", "-"], folder.path(), "a: 1\na: 2\n");
+    assert_eq!((syntax.status.code(), text(&syntax.stdout)), (Some(2), String::new()));
+    assert_eq!(text(&syntax.stderr), "error: -:2:1: the key `a` is given twice\n");
+    let missing = validate(&["-f", "none.yaml"], folder.path(), "");
+    assert_eq!(missing.status.code(), Some(2));
+    assert_eq!(text(&missing.stderr), "error: none.yaml: No such file or directory (os error 2)\n");
+    let nothing = validate(&[], folder.path(), "");
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(text(&nothing.stderr).contains("name files or folders with -f"), "{}", text(&nothing.stderr));
+}
+
+#[test]
+fn people_are_shown_the_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("policies")).expect("a folder");
+    std::fs::write(folder.path().join("policies/a.yaml"), VALID.replace("STRICT", "STRCT # why")).expect("written");
+    std::fs::write(folder.path().join("policies/b.json"), r#"{"apiVersion": "v1", "kind": "Node"}"#).expect("written");
+    let output = validate(&["-f", "policies"], folder.path(), "");
+    assert_eq!(output.status.code(), Some(1));
+    insta::assert_snapshot!(text(&output.stdout), @r#"
+    error: Unsupported value: "STRCT"; allowed: UNSET, DISABLE, PERMISSIVE, STRICT; did you mean `STRICT`?
+     --> policies/a.yaml:6:11
+      |
+    6 |     mode: STRCT # why
+      |           ^^^^^
+      = PeerAuthentication bar/default, spec/mtls/mode
+
+    info: passed over 1 × Node
+    invalid: 1 error (1 object in 2 files)
+    "#);
+}
+
+#[test]
+fn yaml_says_the_same_as_json() {
+    let output = validate(&["-f", "-", "-o", "yaml"], Path::new("/"), VALID);
+    assert_eq!(
+        (output.status.code(), text(&output.stdout)),
+        (Some(0), "errors: []\ninfos: []\nvalid: true\nwarnings: []\n".to_owned())
+    );
+}
+
+#[test]
+fn hostile_input_gets_an_answer() {
+    let bomb: String =
+        (1..12).map(|level| format!("a{level}: &a{level} [{}]\n", format!("*a{}, ", level - 1).repeat(10))).collect();
+    let inputs = [
+        ("[".repeat(100_000), Some(2)),
+        (format!("a0: &a0 x\n{bomb}"), Some(2)),
+        ("\t\ta: b\n\tc: d\n".to_owned(), Some(2)),
+        (format!("{VALID}  x: {}\n", "y".repeat(1_000_000)), Some(1)),
+        (VALID.replace('\n', "\r\n"), Some(0)),
+        (format!("\u{feff}{VALID}"), Some(0)),
+        (VALID.replace("name: default", &format!("name: {}", "n".repeat(254))), Some(1)),
+    ];
+    for (input, expected) in inputs {
+        let output = validate(&["-f", "-"], Path::new("/"), &input);
+        assert_eq!(output.status.code(), expected, "{}", text(&output.stderr));
+    }
+}
