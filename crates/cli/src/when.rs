@@ -15,6 +15,28 @@ pub fn left(text: &str) -> String {
     if seconds < 0 { "ended".to_owned() } else { span(seconds) }
 }
 
+/// Seconds since an RFC 3339 time, negative when it lies in the future; 0 when the text is no time.
+pub fn seconds_since(text: &str) -> i64 {
+    parse(text).map_or(0, |at| (OffsetDateTime::now_utc() - at).whole_seconds())
+}
+
+/// Reads a duration of days, hours, minutes or seconds (`7d`, `12h`) as seconds.
+///
+/// # Errors
+/// A text that is none.
+pub fn duration(text: &str) -> Result<i64, String> {
+    let wrong = || format!("{text:?} is no duration; write it like 7d, 12h, 30m or 45s");
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "d" => 86_400,
+        "h" => 3600,
+        "m" => 60,
+        "s" => 1,
+        _ => return Err(wrong()),
+    };
+    number.parse::<u32>().ok().and_then(|number| i64::from(number).checked_mul(seconds)).ok_or_else(wrong)
+}
+
 fn parse(text: &str) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(text, &Rfc3339).ok()
 }
@@ -40,6 +62,11 @@ mod tests {
         for (seconds, text) in [(0, "0s"), (59, "59s"), (61, "1m1s"), (3_660, "1h1m"), (86_400 * 3650, "3650d0h")] {
             assert_eq!(span(seconds), text);
         }
+        assert_eq!((duration("7d"), duration("45s")), (Ok(604_800), Ok(45)));
+        for wrong in ["", "d", "7", "7w", "-1s", "1é"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert!(seconds_since("2020-01-01T00:00:00Z") > 0);
         assert_eq!(left("2020-01-01T00:00:00Z"), "ended");
         assert_eq!(ago("soon"), "soon");
     }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api_client::Api;
-use crate::output::{BAD, DIM, Format, HEAD, print, print_value, table};
+use crate::output::{BAD, DIM, Format, HEAD, note, print, print_value, table};
 use crate::when;
 
 /// Arguments of `mutua certs`.
@@ -14,6 +14,12 @@ use crate::when;
 pub struct Args {
     #[command(flatten)]
     api: Api,
+    /// For monitoring: end with exit code 1 when a certificate has ended, fails to renew, or ends within --within
+    #[arg(long)]
+    check: bool,
+    /// With --check: how long before its end a certificate that is not renewed by itself counts, such as 7d or 12h
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = when::duration, requires = "check")]
+    within: i64,
     /// How the answer is printed
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -34,6 +40,7 @@ struct Certificate {
     workloads: Vec<String>,
     serial: String,
     not_after: String,
+    remaining_seconds: i64,
     renew_at: Option<String>,
     renewals: u64,
     failed_renewals: u64,
@@ -44,12 +51,41 @@ struct Certificate {
 /// Runs the command.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let answer: Value = args.api.get("/api/v1/certificates")?;
-    if args.output != Format::Table {
-        print_value(&answer, args.output)?;
+    let certificates = Certificates::deserialize(&answer)?;
+    match args.output {
+        Format::Table => print(&text(&certificates))?,
+        format => print_value(&answer, format)?,
+    }
+    if !args.check {
         return Ok(ExitCode::SUCCESS);
     }
-    print(&text(&serde_json::from_value(answer)?))?;
-    Ok(ExitCode::SUCCESS)
+    let alarms: Vec<String> = certificates.certificates.iter().filter_map(|one| alarm(one, args.within)).collect();
+    alarms.iter().for_each(|alarm| note(&format!("{BAD}alarm{BAD:#}: {alarm}")));
+    Ok(if alarms.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// Why somebody should look at a certificate. Those that renew themselves count when they are late: half of their life
+/// is over and a quarter more, or an attempt has failed.
+fn alarm(certificate: &Certificate, within: i64) -> Option<String> {
+    let Certificate { kind, owner, remaining_seconds: left, .. } = certificate;
+    if kind == "token" {
+        return None;
+    }
+    if *left <= 0 {
+        return Some(format!("{kind} {owner} has ended"));
+    }
+    if let Some(error) = &certificate.last_renewal_error {
+        return Some(format!("{kind} {owner} fails to renew and ends in {}: {error}", when::left(&certificate.not_after)));
+    }
+    let late = certificate.renew_at.as_deref().map(|at| (when::seconds_since(at), at));
+    match late {
+        Some((overdue, _)) if overdue > *left => {
+            Some(format!("{kind} {owner} is not renewed though it is due, and ends in {}", when::left(&certificate.not_after)))
+        }
+        Some(_) => None,
+        None if *left < within => Some(format!("{kind} {owner} ends in {}", when::left(&certificate.not_after))),
+        None => None,
+    }
 }
 
 fn text(answer: &Certificates) -> String {

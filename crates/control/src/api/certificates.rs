@@ -9,6 +9,7 @@ use super::views::{at, rfc3339, text, unix};
 use crate::Parts;
 use crate::names::WorkloadName;
 use crate::registry::Proxy;
+use crate::sign::tokens::TokenRecord;
 
 /// `GET /api/v1/certificates`.
 #[derive(Debug, Serialize)]
@@ -23,7 +24,7 @@ pub struct CertificatesView {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateView {
-    /// `root`, `control-plane` or `workload`.
+    /// `root`, `issuer`, `control-plane`, `workload` or `token`.
     kind: &'static str,
     /// The identity, or for roots the subject.
     owner: String,
@@ -54,6 +55,7 @@ pub fn certificates(parts: &Parts, now: SystemTime) -> CertificatesView {
         certificates
             .push(CertificateView { issuer: root.issuer, ..bare("root", root.subject, root.serial, root.not_after, now) });
     }
+    certificates.extend(signer(parts, now));
     let own = parts.own.load();
     let owner = own.id().map(ToString::to_string).unwrap_or_default();
     let issued = parts.keeper.issued();
@@ -64,7 +66,33 @@ pub fn certificates(parts: &Parts, now: SystemTime) -> CertificatesView {
         ..bare("control-plane", owner, own.serial().to_owned(), own.not_after(), now)
     });
     certificates.extend(leaves(parts, now));
+    certificates.extend(tokens(parts, now));
     CertificatesView { now: rfc3339(now), trust_domain: snapshot.trust_domain.as_str().to_owned(), certificates }
+}
+
+/// The signing certificate, where it is an intermediate.
+fn signer(parts: &Parts, now: SystemTime) -> Option<CertificateView> {
+    let ca = parts.ca.load();
+    let signer = ca.signer();
+    if ca.bundle().infos().iter().any(|root| root.serial == signer.serial && root.subject == signer.subject) {
+        return None;
+    }
+    let row = bare("issuer", signer.subject.clone(), signer.serial.clone(), signer.not_after, now);
+    Some(CertificateView { issuer: signer.issuer.clone(), ..row })
+}
+
+/// Join tokens that may still be used; never the token itself.
+fn tokens(parts: &Parts, now: SystemTime) -> Vec<CertificateView> {
+    let usable = parts.tokens.list().into_iter().filter(|token| token.used.is_none() && end_of(token) > now);
+    let row = |token: TokenRecord| CertificateView {
+        workloads: vec![token.workload.clone()],
+        ..bare("token", token.workload.to_string(), String::new(), end_of(&token), now)
+    };
+    usable.map(row).collect()
+}
+
+fn end_of(token: &TokenRecord) -> SystemTime {
+    at(i64::try_from(token.expires).unwrap_or(i64::MAX))
 }
 
 /// One row per identity that got a leaf here, and one per proxy that shows a leaf from before this process ran.
