@@ -22,6 +22,6 @@ mod sniffer;
 pub use error::LabError;
 pub use marker::Marker;
 pub use namespace::Namespace;
-pub use network::{GATEWAY, Host, Network, SENTINEL, Service};
+pub use network::{GATEWAY, Host, Network, RUN, SENTINEL, Service};
 pub use process::{Ending, Process};
-pub use sniffer::{Sighting, Sniffer};
+pub use sniffer::{Flow, Sightings, Sniffer};

@@ -24,12 +24,12 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes one; `hosts` takes the place of `/etc/hosts` in it.
+    /// Makes one. Each pair of `instead` is a file or folder and the path whose place it takes inside.
     ///
     /// # Errors
-    /// The kernel does not allow it.
-    pub fn new(name: &str, hosts: Option<&Path>) -> Result<Self, LabError> {
-        let made = std::thread::scope(|scope| scope.spawn(|| leave(hosts)).join());
+    /// The kernel does not allow it, or one of the paths does not exist.
+    pub fn new(name: &str, instead: &[(&Path, &str)]) -> Result<Self, LabError> {
+        let made = std::thread::scope(|scope| scope.spawn(|| leave(instead)).join());
         let (network, mounts) = made
             .unwrap_or_else(|_| Err(io::Error::other("the thread that makes it ended")))
             .map_err(doing(format!("making the network namespace of {name}")))?;
@@ -124,11 +124,11 @@ fn join(network: &impl AsFd, mounts: &impl AsFd) -> io::Result<()> {
     Ok(())
 }
 
-fn leave(hosts: Option<&Path>) -> io::Result<(OwnedFd, OwnedFd)> {
+fn leave(instead: &[(&Path, &str)]) -> io::Result<(OwnedFd, OwnedFd)> {
     unshare(UnshareFlags::NEWNET | UnshareFlags::NEWNS)?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-    if let Some(hosts) = hosts {
-        mount_bind(hosts, "/etc/hosts")?;
+    for (source, place) in instead {
+        mount_bind(*source, *place)?;
     }
     Ok((File::open("/proc/thread-self/ns/net")?.into(), File::open("/proc/thread-self/ns/mnt")?.into()))
 }

@@ -16,6 +16,8 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 1);
 pub const SENTINEL: SocketAddr = SocketAddr::new(IpAddr::V4(GATEWAY), 9);
 const PREFIX_LENGTH: u8 = 24;
 const BRIDGE: &str = "br0";
+/// The subfolder that every host sees as `/run`.
+pub const RUN: &str = "run";
 
 /// One host.
 #[derive(Debug)]
@@ -60,18 +62,22 @@ pub struct Network {
     bridge: Namespace,
     hosts: BTreeMap<String, Host>,
     ip: PathBuf,
+    folder: PathBuf,
 }
 
 impl Network {
-    /// Makes the bridge.
+    /// Makes the bridge. Hosts keep their files in `folder`; what stands in its subfolder [`RUN`] stands in `/run` of every
+    /// host, as secrets do in a container.
     ///
     /// # Errors
     /// The kernel does not allow it, or `ip` is missing.
-    pub fn new() -> Result<Self, LabError> {
+    pub fn new(folder: &Path) -> Result<Self, LabError> {
+        let run = folder.join(RUN);
+        std::fs::create_dir_all(&run).map_err(doing(format!("making {}", run.display())))?;
         let remedy = "sudo apt-get install -y iproute2".to_owned();
         let ip = find("ip").ok_or(LabError::Missing { tool: "ip".to_owned(), remedy })?;
-        let bridge = Namespace::new("bridge", None)?;
-        let network = Self { bridge, hosts: BTreeMap::new(), ip };
+        let bridge = Namespace::new("bridge", &[])?;
+        let network = Self { bridge, hosts: BTreeMap::new(), ip, folder: folder.to_owned() };
         let mut lines = vec![
             "link set lo up".to_owned(),
             format!("link add {BRIDGE} type bridge forward_delay 0"),
@@ -88,12 +94,12 @@ impl Network {
     /// Adds a host; names in `hosts` are what it can resolve.
     ///
     /// # Errors
-    /// The kernel does not allow it, or the hosts file cannot be written in `folder`.
-    pub fn add(&mut self, name: &str, address: Ipv4Addr, hosts: &str, folder: &Path) -> Result<&Host, LabError> {
-        let file = folder.join(format!("hosts-{}", name.replace('/', "-")));
+    /// The kernel does not allow it, or the hosts file cannot be written.
+    pub fn add(&mut self, name: &str, address: Ipv4Addr, hosts: &str) -> Result<&Host, LabError> {
+        let file = self.folder.join(format!("hosts-{}", name.replace('/', "-")));
         std::fs::write(&file, format!("127.0.0.1 localhost\n::1 localhost\n{hosts}"))
             .map_err(doing(format!("writing {}", file.display())))?;
-        let namespace = Namespace::new(name, Some(&file))?;
+        let namespace = Namespace::new(name, &[(&file, "/etc/hosts"), (&self.folder.join(RUN), "/run")])?;
         let port = format!("p{}", self.hosts.len() + 1);
         let lines = [
             format!("link add {port} type veth peer name eth0 netns {}", namespace.network_path()),

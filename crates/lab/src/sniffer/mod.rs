@@ -17,17 +17,11 @@ use std::time::{Duration, Instant};
 use crate::error::doing;
 use crate::{LabError, Marker, Namespace};
 
-use frame::Flow;
+pub use frame::Flow;
 use stream::Streams;
 
-/// A marker that passed in clear.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sighting {
-    /// `a:port → b:port` of the first packet it was seen in.
-    pub flow: Flow,
-    /// How often it was seen.
-    pub times: u64,
-}
+/// Where a marker passed in clear, and how often.
+pub type Sightings = BTreeMap<Flow, u64>;
 
 /// The listener on the bridge; it ends when dropped.
 #[derive(Debug)]
@@ -38,7 +32,7 @@ pub struct Sniffer {
 
 #[derive(Debug, Default)]
 struct Shared {
-    seen: Mutex<BTreeMap<Marker, Sighting>>,
+    seen: Mutex<BTreeMap<Marker, Sightings>>,
     frames: AtomicU64,
     /// Frames that the kernel threw away because we were too slow.
     lost: AtomicU64,
@@ -46,7 +40,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn seen(&self) -> MutexGuard<'_, BTreeMap<Marker, Sighting>> {
+    fn seen(&self) -> MutexGuard<'_, BTreeMap<Marker, Sightings>> {
         // A map of counters is whole after any panic.
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -67,10 +61,10 @@ impl Sniffer {
         Ok(Self { shared, thread: Some(thread.map_err(doing("starting the listener"))?) })
     }
 
-    /// Where a marker was seen in clear, if it was, among the frames heard so far.
+    /// Where a marker was seen in clear among the frames heard so far; empty when it was not.
     #[must_use]
-    pub fn sighting(&self, marker: &Marker) -> Option<Sighting> {
-        self.shared.seen().get(marker).cloned()
+    pub fn sightings(&self, marker: &Marker) -> Sightings {
+        self.shared.seen().get(marker).cloned().unwrap_or_default()
     }
 
     /// Waits until a marker was seen; false when it was not within `patience`.
@@ -78,7 +72,7 @@ impl Sniffer {
     pub fn wait_for(&self, marker: &Marker, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         loop {
-            if self.sighting(marker).is_some() {
+            if !self.sightings(marker).is_empty() {
                 return true;
             }
             if Instant::now() > deadline {
@@ -94,7 +88,7 @@ impl Sniffer {
         self.shared.frames.load(Ordering::Relaxed)
     }
 
-    /// Frames that passed unheard; while it is not zero, `None` of [`Sniffer::sighting`] proves nothing.
+    /// Frames that passed unheard; while it is not zero, that a marker was not seen proves nothing.
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
@@ -134,7 +128,7 @@ fn listen(socket: &OwnedFd, shared: &Shared) {
 }
 
 fn note(shared: &Shared, marker: Marker, flow: Flow) {
-    shared.seen().entry(marker).or_insert(Sighting { flow, times: 0 }).times += 1;
+    *shared.seen().entry(marker).or_default().entry(flow).or_default() += 1;
 }
 
 /// Opened inside the bridge's namespace; it stays there.

@@ -21,8 +21,8 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<()> {
     privilege::gain()?;
     let folder = StateFolder::new(&args.base, "mutua-hold-")?;
-    let mut network = Network::new()?;
-    let host = network.add("lab/held", Ipv4Addr::new(10, 91, 0, 10), "", folder.path())?;
+    let mut network = Network::new(folder.path())?;
+    let host = network.add("lab/held", Ipv4Addr::new(10, 91, 0, 10), "")?;
     let mut command = Command::new(std::env::current_exe()?);
     command.args(["lab", "shop", "--name", "held", "--listen", "0.0.0.0:8080"]);
     let service = host.namespace.spawn("held", &mut command)?;
