@@ -46,7 +46,7 @@ impl Command {
     /// Runs the command.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self {
-            Self::Demo(args) => demo::run(args),
+            Self::Demo(args) => demo::run(&args),
             Self::ControlPlane(args) => control_plane::run(args),
             Self::Proxy(args) => proxy::run(args),
             Self::Redirect(args) => redirect::run(args),

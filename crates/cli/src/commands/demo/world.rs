@@ -1,0 +1,320 @@
+//! The network, its processes, and the folder they live in.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use mutua_lab::folder::StateFolder;
+use mutua_lab::{Ending, GATEWAY, Network, Process, RUN, Service, Sniffer, privilege};
+
+use super::ask::ControlPlane;
+use super::files;
+use super::progress::wait;
+use super::runner::Verdict;
+use super::scenario::{CONTROL_PLANE, LEGACY, LOAD, SERVICES, WORKLOADS, Workload};
+use super::{Stop, runner};
+use crate::output::{DIM, note};
+
+/// Connections that carry it are the sidecars' own.
+const MARK: &str = "0x539";
+/// How long anything may take on a slow machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// From issuance to the end of a leaf: renewals happen at half of it.
+const LEAF_TTL: &str = "20s";
+
+/// Everything that runs. Fields are dropped in this order: processes before the network, the folder last.
+pub(crate) struct World {
+    pub load: Vec<Process>,
+    sidecars: Vec<Process>,
+    control_plane: Option<Process>,
+    programs: Vec<Process>,
+    pub sniffer: Sniffer,
+    pub network: Network,
+    pub control: ControlPlane,
+    program: PathBuf,
+    folder: StateFolder,
+}
+
+impl World {
+    /// Builds the network and starts everything in it, the load last.
+    pub fn build(stop: &Stop) -> anyhow::Result<Self> {
+        let folder = StateFolder::new(&std::env::temp_dir(), "mutua-demo-")?;
+        for name in ["logs", "config", "staged", "run/secrets/partner"] {
+            fs::create_dir_all(folder.path().join(name))?;
+        }
+        let mut network = Network::new(folder.path())?;
+        let sniffer = network.listen()?;
+        for (name, number) in WORKLOADS.iter().map(|one| (one.name, one.number)).chain([CONTROL_PLANE]) {
+            network.add(name, address(number), &hosts_of(name))?;
+        }
+        network.route_services(LEGACY, &routes())?;
+        let control = ControlPlane::new(&folder.path().join("control"));
+        let program = std::env::current_exe().context("where this program stands")?;
+        let mut world = Self {
+            load: Vec::new(),
+            sidecars: Vec::new(),
+            control_plane: None,
+            programs: Vec::new(),
+            sniffer,
+            network,
+            control,
+            program,
+            folder,
+        };
+        world.start(stop)?;
+        Ok(world)
+    }
+
+    /// The folder that the control plane watches.
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("config")
+    }
+
+    /// Where files wait before they are moved into the watched folder: on the same file system.
+    pub fn staged(&self) -> PathBuf {
+        self.folder.path().join("staged")
+    }
+
+    /// The control plane's state folder.
+    pub fn control_state(&self) -> PathBuf {
+        self.folder.path().join("control")
+    }
+
+    /// The state folder of a workload's sidecar.
+    pub fn sidecar_state(&self, workload: &str) -> PathBuf {
+        self.folder.path().join("sidecars").join(workload.replace('/', "-"))
+    }
+
+    /// The roots of the mesh.
+    pub fn roots(&self) -> PathBuf {
+        self.control_state().join("root-cert.pem")
+    }
+
+    /// This program, to run `mutua lab …` in a host.
+    pub fn lab(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("lab").args(arguments).process_group(0);
+        command
+    }
+
+    /// The words that run a command of a person's own in a host.
+    pub fn enter(&self, host: &str) -> anyhow::Result<String> {
+        let namespace = &self.network.host(host)?.namespace;
+        let user = if privilege::has_one_uid() {
+            format!("--user=/proc/{}/ns/user --preserve-credentials ", std::process::id())
+        } else {
+            String::new()
+        };
+        Ok(format!("nsenter {user}--net={} --mount={}", namespace.network_path(), namespace.mounts_path()))
+    }
+
+    /// The path of this program.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
+    fn start(&mut self, stop: &Stop) -> anyhow::Result<()> {
+        for workload in WORKLOADS {
+            for (number, arguments) in workload.programs.iter().enumerate() {
+                let name = format!("{} program {}", workload.name, number + 1);
+                let arguments = [&["lab"][..], arguments].concat();
+                let process = self.spawn(workload.name, &name, &arguments)?;
+                self.programs.push(process);
+            }
+        }
+        runner::write_folder(self, files::MESH)?;
+        self.start_control_plane(stop)?;
+        self.wait_for_programs(stop)?;
+        for workload in WORKLOADS.iter().filter(|workload| workload.sidecar) {
+            let process = self.start_sidecar(workload)?;
+            self.sidecars.push(process);
+        }
+        runner::wait_until_in_force(self, 1, stop)?;
+        for (from, url, per_connection) in LOAD {
+            self.start_load(from, url, *per_connection)?;
+        }
+        Ok(())
+    }
+
+    fn start_control_plane(&mut self, stop: &Stop) -> anyhow::Result<()> {
+        let (host, number) = CONTROL_PLANE;
+        let (config, state) = (path(&self.config()), path(&self.control_state()));
+        let listen = format!("{}:15012", address(number));
+        let arguments = ["control-plane", "--config", &config, "--state", &state, "--listen", &listen, "--leaf-ttl", LEAF_TTL];
+        self.control_plane = Some(self.spawn(host, host, &arguments)?);
+        let log = self.log_of(host);
+        wait("the control plane", PATIENCE, stop, || {
+            if let Some(status) = self.control_plane.as_mut().and_then(Process::ended) {
+                bail!("the control plane ended ({status}):\n{}", last_lines(&log));
+            }
+            Ok(self.control.proxies().map(drop).map_err(|error| error.to_string()))
+        })
+    }
+
+    /// A token, the capture rules, then the sidecar: as a person would set up a machine.
+    fn start_sidecar(&self, workload: &Workload) -> anyhow::Result<Process> {
+        let state = self.sidecar_state(workload.name);
+        fs::create_dir_all(&state)?;
+        let control = path(&self.control_state());
+        let mut create = Command::new(&self.program);
+        create.args(["token", "create", workload.name, "--state", &control]);
+        let output = create.output().context("running mutua token create")?;
+        if !output.status.success() {
+            bail!("mutua token create: {}", String::from_utf8_lossy(&output.stderr).trim());
+        }
+        let token = state.with_extension("token");
+        fs::write(&token, &output.stdout)?;
+        let namespace = &self.network.host(workload.name)?.namespace;
+        let mut redirect = Command::new(&self.program);
+        namespace.run(redirect.args(["redirect", "apply", "--exempt-mark", MARK]))?;
+        let arguments = [
+            "proxy",
+            "--workload",
+            workload.name,
+            "--control-plane",
+            &format!("{}:15012", address(CONTROL_PLANE.1)),
+            "--ca-root",
+            &path(&self.roots()),
+            "--token-file",
+            &path(&token),
+            "--state",
+            &path(&state),
+            "--mark",
+            MARK,
+            "--tls-dir",
+            "/run/secrets",
+        ];
+        self.spawn(workload.name, &format!("{} sidecar", workload.name), &arguments)
+    }
+
+    fn start_load(&mut self, from: &str, url: &str, per_connection: u32) -> anyhow::Result<()> {
+        let mut command = self.lab(&["load", url, "--per-connection", &per_connection.to_string()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let process = self.network.host(from)?.namespace.spawn(&format!("{from} → {url}"), &mut command)?;
+        self.load.push(process);
+        Ok(())
+    }
+
+    fn wait_for_programs(&mut self, stop: &Stop) -> anyhow::Result<()> {
+        let ports = SERVICES.iter().flat_map(|service| service.ports.iter().map(|(_, port)| (service.workload, *port)));
+        for (name, port) in ports {
+            let host = self.network.host(name)?;
+            let address = SocketAddr::from((host.address, port));
+            wait(&format!("{name} to listen on port {port}"), PATIENCE, stop, || {
+                let reached = host.namespace.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(1)))?;
+                Ok(reached.map(drop).map_err(|error| error.to_string()))
+            })?;
+        }
+        let partner = self.folder.path().join(RUN).join("secrets/partner/partner-root.pem");
+        wait("the partner's certificates", PATIENCE, stop, || {
+            Ok(if partner.exists() { Ok(()) } else { Err(format!("{} is not there", partner.display())) })
+        })
+    }
+
+    fn spawn(&self, host: &str, name: &str, arguments: &[&str]) -> anyhow::Result<Process> {
+        let log = File::create(self.log_of(name))?;
+        let mut command = Command::new(&self.program);
+        // A group of its own: Ctrl-C reaches us alone, and we end the others in order.
+        command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        Ok(self.network.host(host)?.namespace.spawn(name, &mut command)?)
+    }
+
+    fn log_of(&self, name: &str) -> PathBuf {
+        self.folder.path().join("logs").join(format!("{}.log", name.replace(['/', ' '], "-")))
+    }
+
+    /// Processes that ended although nobody asked them to.
+    pub fn ended_by_themselves(&mut self) -> Vec<String> {
+        let all = self.sidecars.iter_mut().chain(&mut self.programs).chain(&mut self.control_plane).chain(&mut self.load);
+        all.filter_map(|process| process.ended().map(|status| format!("{} ended: {status}", process.name()))).collect()
+    }
+
+    /// What the processes wrote last, for somebody who has to find out what went wrong.
+    pub fn print_last_words(&self) {
+        let mut names: Vec<_> = self.sidecars.iter().chain(&self.control_plane).map(Process::name).collect();
+        names.sort_unstable();
+        for name in names {
+            let lines = last_lines(&self.log_of(name));
+            if !lines.is_empty() {
+                note(&format!("{DIM}── {name}{DIM:#}\n{lines}"));
+            }
+        }
+    }
+
+    /// Copies the logs to a folder that stays.
+    pub fn keep_logs(&self, to: Option<&Path>) {
+        let Some(to) = to else { return };
+        let copy = || -> std::io::Result<()> {
+            fs::create_dir_all(to)?;
+            for entry in fs::read_dir(self.folder.path().join("logs"))? {
+                let entry = entry?;
+                fs::copy(entry.path(), to.join(entry.file_name()))?;
+            }
+            Ok(())
+        };
+        if let Err(error) = copy() {
+            note(&format!("the logs could not be kept in {}: {error}", to.display()));
+        }
+    }
+
+    /// Ends everything, the sidecars first and by asking; one that has to be killed is a failure.
+    pub fn end(self, mut verdict: Verdict) -> Verdict {
+        let Self { load, sidecars, control_plane, programs, .. } = self;
+        drop(load);
+        let asked: Vec<Process> = sidecars.into_iter().chain(control_plane).collect();
+        for process in &asked {
+            process.ask_to_end();
+        }
+        for process in asked {
+            let name = process.name().to_owned();
+            if process.end(Duration::from_secs(10)) == Ending::Killed {
+                verdict.fail(&format!("{name} did not end within 10 s of being asked to"));
+            }
+        }
+        drop(programs);
+        verdict
+    }
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+fn path(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+pub(crate) fn address(number: u8) -> Ipv4Addr {
+    let [a, b, c, _] = GATEWAY.octets();
+    Ipv4Addr::new(a, b, c, number)
+}
+
+/// The hosts file of a workload: every service by all names that Kubernetes gives it there.
+fn hosts_of(workload: &str) -> String {
+    let own = workload.split('/').next().unwrap_or_default();
+    let line = |service: &super::scenario::Service| {
+        let mut names = vec![service.host.to_owned()];
+        if let Some(short) = service.host.strip_suffix(".svc.cluster.local") {
+            names.extend([format!("{short}.svc"), short.to_owned()]);
+            names.extend(short.strip_suffix(&format!(".{own}")).map(str::to_owned));
+        }
+        format!("{} {}\n", Ipv4Addr::from(service.address), names.join(" "))
+    };
+    SERVICES.iter().map(line).collect()
+}
+
+fn routes() -> Vec<Service> {
+    let of_service = |service: &'static super::scenario::Service| {
+        let workload = super::scenario::workload(service.workload);
+        service.ports.iter().filter_map(move |(port, target)| {
+            Some(Service { frontend: (service.address.into(), *port), backend: (address(workload?.number), *target) })
+        })
+    };
+    SERVICES.iter().flat_map(of_service).collect()
+}
