@@ -52,7 +52,9 @@ impl Partner {
     /// The folder cannot be written.
     pub fn new(folder: &Path, names: &[String]) -> io::Result<Self> {
         let trust_domain = TrustDomain::new(TRUST_DOMAIN).map_err(io::Error::other)?;
-        let ca = Ca::load_or_create(&folder.join("authority"), &trust_domain).map_err(io::Error::other)?;
+        let authority = folder.join("authority");
+        fs::create_dir_all(&authority)?;
+        let ca = Ca::load_or_create(&authority, &trust_domain).map_err(io::Error::other)?;
         let id = |account| SpiffeId::new(trust_domain.clone(), "partner", account).map_err(io::Error::other);
         let credentials: Credentials = ca.sign_server(&id("server")?, names, LIFETIME).map_err(io::Error::other)?;
         let key = PrivateKey::generate().map_err(io::Error::other)?;

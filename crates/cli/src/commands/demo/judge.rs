@@ -14,6 +14,7 @@ pub(crate) fn judge(row: &Row, seen: &Seen) -> Vec<String> {
         Expect::Tls { client_certificate } => originated(seen, client_certificate),
         Expect::Plaintext => plaintext(seen),
         Expect::Refused { by, code } => refused(row, seen, by, code),
+        Expect::WrongServer { code } => refused(row, seen, Refuser::Client, code),
     };
     if !seen.heard {
         problems.push("the listener on the bridge missed the end of the call".to_owned());
@@ -31,7 +32,7 @@ impl Expect {
     pub fn outcome(self) -> &'static str {
         match self {
             Self::Mtls | Self::Tls12 => "mtls",
-            Self::Tls { .. } => "tls",
+            Self::Tls { .. } | Self::WrongServer { .. } => "tls",
             Self::Plaintext => "plaintext",
             Self::Refused { .. } => "refused",
         }

@@ -77,8 +77,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     privilege::ensure_tools().context("the demo needs ip and nft")?;
     let stop = Stop::listen()?;
     report::heading(privilege);
-    let mut world = World::build(&stop)?;
-    let walked = runner::walk(&mut world, &stop);
+    let mut world = World::build()?;
+    let walked = world.start(&stop).and_then(|()| runner::walk(&mut world, &stop));
     let verdict = match walked {
         Ok(verdict) => finish(args, &mut world, verdict, &stop)?,
         Err(error) if stop.asked() => {

@@ -48,7 +48,7 @@ fn expected(expect: Expect) -> String {
         Expect::Tls { client_certificate: false } => "TLS (SIMPLE)".to_owned(),
         Expect::Tls { client_certificate: true } => "TLS (MUTUAL)".to_owned(),
         Expect::Plaintext => "plaintext".to_owned(),
-        Expect::Refused { by: Refuser::Client, .. } => "refused by the caller".to_owned(),
+        Expect::Refused { by: Refuser::Client, .. } | Expect::WrongServer { .. } => "refused by the caller".to_owned(),
         Expect::Refused { by: Refuser::Server, .. } => "refused by the callee".to_owned(),
     }
 }

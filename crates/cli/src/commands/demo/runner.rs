@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use mutua_lab::services::Totals;
 
 use super::files::File;
@@ -45,7 +45,7 @@ pub(crate) fn walk(world: &mut World, stop: &Stop) -> anyhow::Result<Verdict> {
         generation = enter(world, step, generation, stop)?;
         for row in step.rows {
             if stop.asked() {
-                anyhow::bail!("interrupted");
+                bail!("interrupted");
             }
             let seen = call::make(world, row, stop)?;
             let problems = judge::judge(row, &seen);
@@ -65,21 +65,21 @@ pub(crate) fn walk(world: &mut World, stop: &Stop) -> anyhow::Result<Verdict> {
 }
 
 /// Puts a step's files into the watched folder, and waits until they are in force everywhere.
-fn enter(world: &World, step: &Step, before: u64, stop: &Stop) -> anyhow::Result<u64> {
+fn enter(world: &mut World, step: &Step, before: u64, stop: &Stop) -> anyhow::Result<u64> {
     let changed = write_folder(world, &folder_of(step))?;
     let least = if changed { before + 1 } else { before };
     wait_until_in_force(world, least, stop)
 }
 
 /// The folder back to its state without policies.
-pub(crate) fn rest(world: &World, stop: &Stop) -> anyhow::Result<()> {
+pub(crate) fn rest(world: &mut World, stop: &Stop) -> anyhow::Result<()> {
     let before = world.control.proxies()?.generation;
     let changed = write_folder(world, files::MESH)?;
     wait_until_in_force(world, before + u64::from(changed), stop).map(drop)
 }
 
 /// The mesh with a step's own files; one of the same name takes the mesh's place.
-fn folder_of(step: &Step) -> Vec<File> {
+pub(crate) fn folder_of(step: &Step) -> Vec<File> {
     let kept = files::MESH.iter().filter(|(name, _)| !step.files.iter().any(|(own, _)| own == name));
     kept.chain(step.files).copied().collect()
 }
@@ -107,11 +107,14 @@ pub(crate) fn write_folder(world: &World, files: &[File]) -> anyhow::Result<bool
 }
 
 /// Waits until every sidecar has acknowledged generation `least` or a later one, and nothing moves any more.
-pub(crate) fn wait_until_in_force(world: &World, least: u64, stop: &Stop) -> anyhow::Result<u64> {
+pub(crate) fn wait_until_in_force(world: &mut World, least: u64, stop: &Stop) -> anyhow::Result<u64> {
     let sidecars: Vec<&str> = WORKLOADS.iter().filter(|one| one.sidecar).map(|one| one.name).collect();
     let mut least = least;
     loop {
         let generation = wait("every sidecar to acknowledge", PATIENCE, stop, || {
+            if let Some(ended) = world.ended_by_themselves().first() {
+                bail!("{ended}");
+            }
             let proxies = world.control.proxies()?;
             Ok(proxies.missing(least, &sidecars).map_or(Ok(proxies.generation), Err))
         })?;

@@ -40,8 +40,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Builds the network and starts everything in it, the load last.
-    pub fn build(stop: &Stop) -> anyhow::Result<Self> {
+    /// Builds the network, with nothing in it yet.
+    pub fn build() -> anyhow::Result<Self> {
         let folder = StateFolder::new(&std::env::temp_dir(), "mutua-demo-")?;
         for name in ["logs", "config", "staged", "run/secrets/partner"] {
             fs::create_dir_all(folder.path().join(name))?;
@@ -54,7 +54,7 @@ impl World {
         network.route_services(LEGACY, &routes())?;
         let control = ControlPlane::new(&folder.path().join("control"));
         let program = std::env::current_exe().context("where this program stands")?;
-        let mut world = Self {
+        Ok(Self {
             load: Vec::new(),
             sidecars: Vec::new(),
             control_plane: None,
@@ -64,9 +64,7 @@ impl World {
             control,
             program,
             folder,
-        };
-        world.start(stop)?;
-        Ok(world)
+        })
     }
 
     /// The folder that the control plane watches.
@@ -117,7 +115,8 @@ impl World {
         &self.program
     }
 
-    fn start(&mut self, stop: &Stop) -> anyhow::Result<()> {
+    /// Starts everything: services, control plane, sidecars, and the load last.
+    pub fn start(&mut self, stop: &Stop) -> anyhow::Result<()> {
         for workload in WORKLOADS {
             for (number, arguments) in workload.programs.iter().enumerate() {
                 let name = format!("{} program {}", workload.name, number + 1);
@@ -202,9 +201,14 @@ impl World {
     fn wait_for_programs(&mut self, stop: &Stop) -> anyhow::Result<()> {
         let ports = SERVICES.iter().flat_map(|service| service.ports.iter().map(|(_, port)| (service.workload, *port)));
         for (name, port) in ports {
-            let host = self.network.host(name)?;
+            let (network, programs) = (&self.network, &mut self.programs);
+            let host = network.host(name)?;
             let address = SocketAddr::from((host.address, port));
             wait(&format!("{name} to listen on port {port}"), PATIENCE, stop, || {
+                if let Some(ended) = programs.iter_mut().find_map(|one| one.ended().map(|status| (one.name().to_owned(), status)))
+                {
+                    bail!("{} ended: {}", ended.0, ended.1);
+                }
                 let reached = host.namespace.enter(|| TcpStream::connect_timeout(&address, Duration::from_secs(1)))?;
                 Ok(reached.map(drop).map_err(|error| error.to_string()))
             })?;
@@ -235,7 +239,8 @@ impl World {
 
     /// What the processes wrote last, for somebody who has to find out what went wrong.
     pub fn print_last_words(&self) {
-        let mut names: Vec<_> = self.sidecars.iter().chain(&self.control_plane).map(Process::name).collect();
+        let mut names: Vec<_> =
+            self.sidecars.iter().chain(&self.control_plane).chain(&self.programs).map(Process::name).collect();
         names.sort_unstable();
         for name in names {
             let lines = last_lines(&self.log_of(name));
