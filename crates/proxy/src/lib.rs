@@ -1,3 +1,32 @@
 #![doc = env!("CARGO_PKG_DESCRIPTION")]
+//!
+//! The way of a connection: [`capture`] tells where it wanted to go; [`inbound`] and [`outbound`] decide with what
+//! [`detect`] sees in the first bytes and what [`world`] knows; [`tls`] proves who is there; [`relay`] copies. Beside it:
+//! [`discovery`] and [`certificate`] keep the world current, [`drain`] ends what it no longer allows, and
+//! [`connections`], [`telemetry`], [`admin`] and [`report`] tell what happens.
 
+pub mod access_log;
+pub mod admin;
+pub mod capture;
+pub mod certificate;
+pub mod connections;
+pub mod control_plane;
+pub mod detect;
+pub mod discovery;
+pub mod drain;
+pub mod inbound;
+pub mod outbound;
+pub mod peers;
+pub mod reasons;
 pub mod redirect;
+pub mod relay;
+pub mod report;
+mod run;
+pub mod settings;
+pub mod sidecar;
+pub mod telemetry;
+pub mod tls;
+pub mod world;
+
+pub use run::{StartError, run};
+pub use settings::Settings;

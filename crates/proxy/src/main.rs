@@ -1,2 +1,29 @@
-//! mutua
-fn main() {}
+//! `mutua-proxy`: the sidecar alone, for images that hold nothing else.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The sidecar of one workload.
+#[derive(Parser)]
+#[command(name = "mutua-proxy", version, max_term_width = 110)]
+struct Cli {
+    #[command(flatten)]
+    settings: mutua_proxy::Settings,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MUTUA_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match mutua_proxy::run(&cli.settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(2)
+        }
+    }
+}

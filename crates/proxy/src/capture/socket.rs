@@ -1,0 +1,93 @@
+//! Sockets: listening, dialling out with the sidecar's mark, and options of captured connections.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// Silence after which the kernel asks whether the peer still lives, and the pause between two such questions.
+const KEEPALIVE: Duration = Duration::from_secs(180);
+/// How long one endpoint may take to accept a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Listens on `address`, on its family alone.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+/// Opens the sidecar's own connections, which the capture rules leave alone.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dialer {
+    /// `SO_MARK` for every socket.
+    pub mark: Option<u32>,
+}
+
+impl Dialer {
+    /// Connects to `address`.
+    ///
+    /// # Errors
+    /// The connection failed, or took longer than [`CONNECT_TIMEOUT`].
+    pub async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        self.open(address, None).await
+    }
+
+    /// Connects to the application, from the address by which the capture rules know the sidecar (Istio's 127.0.0.6).
+    ///
+    /// # Errors
+    /// As [`Dialer::connect`].
+    pub async fn connect_application(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let source = match address {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
+        };
+        self.open(address, Some(source)).await
+    }
+
+    async fn open(&self, address: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(mark) = self.mark {
+            SockRef::from(&socket).set_mark(mark)?;
+        }
+        if let Some(source) = source {
+            socket.bind(SocketAddr::new(source, 0))?;
+        }
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(address)).await;
+        let stream = connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection request"))??;
+        tune(&stream);
+        Ok(stream)
+    }
+}
+
+/// Sends small writes at once, and finds out about dead peers. Neither is needed for correctness.
+pub fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+}
+
+/// Makes the coming close of `stream` a reset, as when the other side was reset.
+pub fn reset_on_close(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+/// Ends our direction of `stream`.
+///
+/// # Errors
+/// The connection is gone.
+pub fn shutdown_write(stream: &TcpStream) -> io::Result<()> {
+    SockRef::from(stream).shutdown(std::net::Shutdown::Write)
+}

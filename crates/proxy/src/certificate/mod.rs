@@ -1,0 +1,247 @@
+//! The workload's certificate: asked for with a join token, kept over restarts, renewed at half of its life. A failed
+//! renewal never drops a valid certificate.
+
+mod store;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use mutua_identity::schedule::{renewal_due, retry_pause};
+use mutua_identity::{Credentials, PrivateKey, certificate_request};
+use mutua_wire::certificate::IstioCertificateRequest;
+use mutua_wire::certificate::istio_certificate_service_client::IstioCertificateServiceClient;
+use mutua_wire::node::{AUTHORIZATION, REQUEST_WORKLOAD};
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Request};
+
+pub use store::{Store, StoreError};
+
+use crate::control_plane::{Backoff, ConnectError, ControlPlane, chain, chance};
+use crate::settings::Workload;
+use crate::telemetry::CertificateState;
+use crate::world::{ApplyError, World};
+
+/// How long one request for a certificate may take.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest sleep: a machine that slept, or a changed clock, is noticed after it.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// Why there is no new certificate.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The control plane refused the request for good.
+    #[error("the control plane refuses a certificate for {workload}: {message}")]
+    Refused {
+        /// The workload.
+        workload: String,
+        /// The control plane's words.
+        message: String,
+    },
+    /// There is neither a valid certificate nor a token.
+    #[error("there is no valid certificate in {0}, and no --token-file to join with")]
+    NoToken(String),
+    /// The control plane cannot be reached.
+    #[error("control plane {0}")]
+    Connect(#[from] ConnectError),
+    /// The control plane could not answer.
+    #[error("control plane: {0}")]
+    Unavailable(String),
+    /// The answer, or a key, cannot be used.
+    #[error("certificate: {0}")]
+    Unusable(#[from] mutua_identity::IdentityError),
+    /// The certificate does not go with roots and policy.
+    #[error("{0}")]
+    Apply(#[from] ApplyError),
+    /// The state folder.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+/// What the last renewals came to.
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    /// Renewals since the start.
+    pub renewals: u64,
+    /// Failed attempts since the start.
+    pub failed: u64,
+    /// The last failure, empty after a success.
+    pub last_error: String,
+    /// When renewal is due.
+    pub due: Option<SystemTime>,
+}
+
+/// Keeps the certificate.
+pub struct Certificates {
+    /// Whom to ask.
+    pub control_plane: ControlPlane,
+    /// For whom.
+    pub workload: Workload,
+    /// Where key and certificate are kept.
+    pub store: Store,
+    /// The join token.
+    pub token: Option<String>,
+    /// What uses the certificate.
+    pub world: Arc<World>,
+    status: Mutex<Status>,
+}
+
+impl Certificates {
+    /// A keeper that has nothing yet.
+    #[must_use]
+    pub fn new(control_plane: ControlPlane, workload: Workload, store: Store, token: Option<String>, world: Arc<World>) -> Self {
+        Self { control_plane, workload, store, token, world, status: Mutex::default() }
+    }
+
+    /// What the last renewals came to.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.lock().clone()
+    }
+
+    /// For metrics.
+    #[must_use]
+    pub fn state(&self) -> Option<CertificateState> {
+        let credentials = self.world.credentials()?;
+        let status = self.status();
+        let not_after = credentials.not_after().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        Some(CertificateState { not_after, renewals: status.renewals, failed_renewals: status.failed })
+    }
+
+    /// The first certificate: the kept one while it is valid, else by the token. Goes on while the control plane cannot
+    /// be reached.
+    ///
+    /// # Errors
+    /// There is nothing to join with, or the control plane refuses for good.
+    pub async fn obtain(&self) -> Result<(), CertificateError> {
+        if let Some((credentials, issued)) = self.store.load()? {
+            if credentials.not_after() > SystemTime::now() && self.is_ours(&credentials) {
+                self.schedule(&credentials, issued);
+                return Ok(self.world.set_credentials(credentials)?);
+            }
+            tracing::info!("the kept certificate has ended or is another workload's; joining anew");
+        }
+        if self.token.is_none() {
+            return Err(CertificateError::NoToken(self.store.folder().display().to_string()));
+        }
+        let mut backoff = Backoff::new();
+        loop {
+            match self.ask(false).await {
+                Ok(()) => return Ok(()),
+                Err(error @ (CertificateError::Connect(_) | CertificateError::Unavailable(_))) => {
+                    tracing::warn!(%error, "joining will be tried again");
+                    tokio::time::sleep(backoff.pause()).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Renews until `stop`.
+    pub async fn keep(&self, stop: CancellationToken) {
+        let mut failures = 0;
+        let mut pause = Duration::ZERO;
+        loop {
+            let due = self.lock().due.map_or(Duration::ZERO, |due| due.duration_since(SystemTime::now()).unwrap_or_default());
+            tokio::select! {
+                () = tokio::time::sleep(due.max(pause).min(LONGEST_SLEEP)) => {}
+                () = stop.cancelled() => return,
+            }
+            if self.lock().due.is_some_and(|due| due > SystemTime::now()) {
+                continue;
+            }
+            let left = self.world.credentials().map_or(Duration::ZERO, |credentials| {
+                credentials.not_after().duration_since(SystemTime::now()).unwrap_or_default()
+            });
+            match self.ask(!left.is_zero()).await {
+                Ok(()) => {
+                    (failures, pause) = (0, Duration::ZERO);
+                    let mut status = self.lock();
+                    status.renewals += 1;
+                    status.last_error.clear();
+                }
+                Err(error) => {
+                    failures += 1;
+                    pause = retry_pause(failures, left);
+                    tracing::warn!(%error, left_seconds = left.as_secs(), "the certificate could not be renewed");
+                    let mut status = self.lock();
+                    status.failed += 1;
+                    status.last_error = error.to_string();
+                }
+            }
+        }
+    }
+
+    /// Asks for a certificate: with the current one, or with the token. The key of an unanswered request with a token is
+    /// used again, because the control plane answers the same token and key once more.
+    async fn ask(&self, renew: bool) -> Result<(), CertificateError> {
+        let current = if renew { self.world.credentials() } else { None };
+        let key = match &current {
+            Some(_) => PrivateKey::generate()?,
+            None => self.store.join_key()?,
+        };
+        let mut request = Request::new(self.request(&key)?);
+        request.set_timeout(PATIENCE);
+        if current.is_none() {
+            let token =
+                self.token.as_deref().ok_or_else(|| CertificateError::NoToken(self.store.folder().display().to_string()))?;
+            let value = format!("Bearer {token}").parse();
+            let value = value.map_err(|_| CertificateError::Refused {
+                workload: self.workload.to_string(),
+                message: "the token file does not hold a token".to_owned(),
+            })?;
+            request.metadata_mut().insert(AUTHORIZATION, value);
+        }
+        let channel = self.control_plane.channel(current.as_ref(), self.world.bundle().as_ref()).await?;
+        let answer = IstioCertificateServiceClient::new(channel).create_certificate(request).await;
+        let mut chain_pem = answer.map_err(|status| self.refused(&status))?.into_inner().cert_chain;
+        // The last element is the bundle of roots, which comes by discovery.
+        chain_pem.pop();
+        let credentials = Credentials::new(&key, &chain_pem)?;
+        if !self.is_ours(&credentials) {
+            let message = format!("it issued a certificate for {:?}", credentials.id().map(ToString::to_string));
+            return Err(CertificateError::Refused { workload: self.workload.to_string(), message });
+        }
+        self.take_over(credentials)
+    }
+
+    fn take_over(&self, credentials: Credentials) -> Result<(), CertificateError> {
+        self.schedule(&credentials, SystemTime::now());
+        if let Err(error) = self.store.save(&credentials) {
+            // The certificate is good all the same; only a restart would have to join anew.
+            tracing::error!(%error, "the certificate could not be kept on disk");
+        }
+        tracing::info!(serial = credentials.serial(), "a new certificate is in use");
+        Ok(self.world.set_credentials(credentials)?)
+    }
+
+    fn request(&self, key: &PrivateKey) -> Result<IstioCertificateRequest, CertificateError> {
+        let workload = prost_types::Value { kind: Some(prost_types::value::Kind::StringValue(self.workload.to_string())) };
+        let fields = [(REQUEST_WORKLOAD.to_owned(), workload)].into_iter().collect();
+        Ok(IstioCertificateRequest {
+            csr: certificate_request(key)?,
+            metadata: Some(prost_types::Struct { fields }),
+            ..IstioCertificateRequest::default()
+        })
+    }
+
+    fn refused(&self, status: &tonic::Status) -> CertificateError {
+        match status.code() {
+            Code::Unauthenticated | Code::PermissionDenied | Code::InvalidArgument => {
+                CertificateError::Refused { workload: self.workload.to_string(), message: status.message().to_owned() }
+            }
+            _ => CertificateError::Unavailable(format!("{} ({:?})", chain(status), status.code())),
+        }
+    }
+
+    fn is_ours(&self, credentials: &Credentials) -> bool {
+        credentials.id().is_some_and(|id| id.namespace() == self.workload.namespace)
+    }
+
+    fn schedule(&self, credentials: &Credentials, issued: SystemTime) {
+        self.lock().due = Some(renewal_due(issued, credentials.not_after(), chance()));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,203 @@
+//! Every connection that is open, and the last that ended: what the admin socket, the access log, the reports and the
+//! draining look at.
+
+mod record;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::SystemTime;
+
+use mutua_identity::Negotiated;
+use tokio_util::sync::CancellationToken;
+
+pub use record::{Outcome, Record};
+
+use crate::reasons::{Reason, Refusal};
+use crate::telemetry::Series;
+
+/// Finished connections that are remembered.
+pub const MAX_FINISHED: usize = 256;
+
+/// Which way a connection goes, as seen from the workload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// To the workload.
+    Inbound,
+    /// From the workload.
+    Outbound,
+}
+
+impl Direction {
+    /// `inbound` or `outbound`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
+    }
+}
+
+/// What became known of a connection on its way.
+#[derive(Clone, Debug, Default)]
+pub struct Details {
+    /// The host of the service, when the destination is one.
+    pub service: Option<Arc<str>>,
+    /// The address that was dialled.
+    pub endpoint: Option<SocketAddr>,
+    /// What it is.
+    pub outcome: Option<Outcome>,
+    /// TLS that this sidecar takes part in.
+    pub tls: Option<Box<Negotiated>>,
+    /// The identity that this sidecar shows.
+    pub local_identity: Option<String>,
+    /// Why it was refused or cut.
+    pub refusal: Option<Refusal>,
+}
+
+/// One connection that this sidecar relays or is about to.
+pub struct Connection {
+    /// Unique within the life of the process.
+    pub id: u64,
+    /// Its direction.
+    pub direction: Direction,
+    /// Who opened it.
+    pub peer: SocketAddr,
+    /// Where it wanted to go.
+    pub original: SocketAddr,
+    /// When it was accepted.
+    pub started: SystemTime,
+    received: AtomicU64,
+    sent: AtomicU64,
+    details: Mutex<Details>,
+    series: OnceLock<Arc<Series>>,
+    cut: CancellationToken,
+    cut_reason: OnceLock<Reason>,
+}
+
+impl Connection {
+    /// Counts bytes from the one who opened the connection.
+    pub fn received(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(series) = self.series.get() {
+            series.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Counts bytes to the one who opened the connection.
+    pub fn sent(&self, bytes: usize) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        if let Some(series) = self.series.get() {
+            series.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Bytes from and to the one who opened the connection.
+    #[must_use]
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
+    }
+
+    /// Opens the connection in its metrics series.
+    pub fn count_in(&self, series: &Arc<Series>) {
+        if self.series.set(Arc::clone(series)).is_ok() {
+            series.opened.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes what became known.
+    pub fn note(&self, change: impl FnOnce(&mut Details)) {
+        change(&mut self.details.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What is known.
+    #[must_use]
+    pub fn details(&self) -> Details {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Cuts the connection. The first reason counts.
+    pub fn close(&self, reason: Reason) {
+        let _ = self.cut_reason.set(reason);
+        self.cut.cancel();
+    }
+
+    /// Waits until the connection is to be cut.
+    pub async fn cut(&self) -> Reason {
+        self.cut.cancelled().await;
+        *self.cut_reason.get().unwrap_or(&Reason::Shutdown)
+    }
+}
+
+/// All connections.
+#[derive(Default)]
+pub struct Connections {
+    next: AtomicU64,
+    live: Mutex<HashMap<u64, Arc<Connection>>>,
+    finished: Mutex<VecDeque<Record>>,
+}
+
+impl Connections {
+    /// Enters a connection.
+    pub fn open(&self, direction: Direction, peer: SocketAddr, original: SocketAddr) -> Arc<Connection> {
+        let connection = Arc::new(Connection {
+            id: self.next.fetch_add(1, Ordering::Relaxed),
+            direction,
+            peer,
+            original,
+            started: SystemTime::now(),
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            details: Mutex::default(),
+            series: OnceLock::new(),
+            cut: CancellationToken::new(),
+            cut_reason: OnceLock::new(),
+        });
+        self.lock().insert(connection.id, Arc::clone(&connection));
+        connection
+    }
+
+    /// Takes a connection out, and remembers it. Returns its record.
+    pub fn finish(&self, connection: &Connection) -> Record {
+        self.lock().remove(&connection.id);
+        if let Some(series) = connection.series.get() {
+            series.closed.fetch_add(1, Ordering::Relaxed);
+        }
+        let record = Record::of(connection, Some(SystemTime::now()));
+        let mut finished = self.finished.lock().unwrap_or_else(PoisonError::into_inner);
+        if finished.len() == MAX_FINISHED {
+            finished.pop_front();
+        }
+        finished.push_back(record.clone());
+        record
+    }
+
+    /// How many are open.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// The open ones.
+    #[must_use]
+    pub fn live(&self) -> Vec<Arc<Connection>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// The last finished ones, oldest first, then the open ones.
+    #[must_use]
+    pub fn records(&self) -> Vec<Record> {
+        let mut records: Vec<Record> = self.finished.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        let mut live = self.live();
+        live.sort_by_key(|connection| connection.id);
+        records.extend(live.iter().map(|connection| Record::of(connection, None)));
+        records
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Arc<Connection>>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

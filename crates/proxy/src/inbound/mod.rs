@@ -1,0 +1,221 @@
+//! Connections to the workload: mode of the port, first bytes, then mutual TLS ended here, passed on, or refused.
+//!
+//! A plaintext caller of a server-first protocol sends nothing first. On a port that takes plaintext the application is
+//! therefore dialled after [`SILENCE`]; whoever speaks first then decides: the application (plaintext), or the caller,
+//! whose bytes are looked at as ever. So a slow mesh caller is still recognised, and nothing of the application's reaches
+//! a caller of a STRICT port before it has proved who it is.
+
+mod decide;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mutua_identity::Session;
+use tokio::net::TcpStream;
+
+use crate::capture::reset_on_close;
+use crate::connections::{Connection, Outcome};
+use crate::detect::{First, first};
+use crate::reasons::{Reason, Refusal};
+use crate::relay::{Side, relay};
+use crate::sidecar::{Sidecar, judge, unless_cut};
+use crate::telemetry::{Parties, Reporter, SeriesKey, Service};
+use crate::tls::{HANDSHAKE_TIMEOUT, handshake, read_some, refusal};
+use crate::world::{Mode, Protocol, Snapshot};
+
+pub use decide::{Verdict, decide, needs_detection};
+
+/// How long a caller may be silent, on a port that takes plaintext, before the application is dialled.
+const SILENCE: Duration = Duration::from_millis(200);
+
+/// What was seen of a connection, and the application if it was dialled already.
+struct Sighted {
+    first: First,
+    head: Vec<u8>,
+    application: Option<TcpStream>,
+}
+
+/// Serves one connection to the workload to its end.
+///
+/// # Errors
+/// Why it was refused or cut.
+pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Connection) -> Result<(), Refusal> {
+    let prepared = unless_cut(connection, prepare(sidecar, &stream, connection)).await;
+    let (down, application) = match prepared {
+        Ok(Some((downstream, application))) => (downstream.side(stream), application),
+        Ok(None) => return Ok(()),
+        Err(refusal) => {
+            // TLS peers have had their alert; everybody else is to see that nothing was taken.
+            if !is_told_by_alert(refusal.reason) {
+                reset_on_close(&stream);
+            }
+            return Err(refusal);
+        }
+    };
+    let ended = relay(down, Side::plain(application, Vec::new()), connection).await;
+    judge(ended, connection)
+}
+
+/// What the accepted connection is to be relayed as.
+enum Downstream {
+    Plain(Vec<u8>),
+    Tls(Box<crate::tls::Established>),
+}
+
+impl Downstream {
+    fn side(self, stream: TcpStream) -> Side {
+        match self {
+            Self::Plain(head) => Side::plain(stream, head),
+            Self::Tls(established) => Side::tls(stream, *established, false),
+        }
+    }
+}
+
+fn is_told_by_alert(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::NoClientCertificate
+            | Reason::UntrustedCertificate
+            | Reason::CertificateExpired
+            | Reason::CertificateWithoutIdentity
+            | Reason::ForeignTrustDomain
+            | Reason::TlsVersionTooLow
+            | Reason::NoCommonCryptography
+            | Reason::TlsProtocolError
+            | Reason::PeerRefusedTls
+    )
+}
+
+/// Everything up to the relay. `None`: the caller left before it said anything.
+async fn prepare(
+    sidecar: &Arc<Sidecar>,
+    stream: &TcpStream,
+    connection: &Connection,
+) -> Result<Option<(Downstream, TcpStream)>, Refusal> {
+    let snapshot = sidecar.ready(connection.direction).await?;
+    let port = connection.original.port();
+    let inbound = snapshot.inbound.as_ref().ok_or_else(|| Refusal::new(Reason::NotReady, "no policy has arrived yet"))?;
+    let (mode, protocol) = inbound.treatment(port);
+    if let Some(entry) = inbound.port(port).filter(|entry| !entry.service_host.is_empty()) {
+        connection.note(|details| details.service = Some(Arc::clone(&entry.service_host)));
+    }
+    let Some(sighted) = sight(sidecar, stream, connection, (mode, protocol)).await? else { return Ok(None) };
+    let downstream = match decide(mode, protocol, &sighted.first) {
+        Verdict::Refuse(reason) => {
+            let message = format!("port {port} is {mode} by {}", decided_by(&snapshot, port));
+            return Err(Refusal::new(reason, message));
+        }
+        Verdict::Forward(outcome) => {
+            connection.note(|details| details.outcome = Some(outcome));
+            Downstream::Plain(sighted.head)
+        }
+        Verdict::Terminate { http_alpn } => terminate(&snapshot, stream, connection, (sighted.head, http_alpn)).await?,
+    };
+    count_in(sidecar, &snapshot, connection);
+    let application = match sighted.application {
+        Some(application) => application,
+        None => dial(sidecar, connection).await?,
+    };
+    Ok(Some((downstream, application)))
+}
+
+async fn terminate(
+    snapshot: &Snapshot,
+    stream: &TcpStream,
+    connection: &Connection,
+    (head, http_alpn): (Vec<u8>, bool),
+) -> Result<Downstream, Refusal> {
+    let tls = snapshot.tls.as_ref().ok_or_else(|| Refusal::new(Reason::NotReady, "no certificate yet"))?;
+    let session = Session::server(tls.server(), http_alpn).map_err(|error| refusal(&error))?;
+    connection.note(|details| details.local_identity = tls.credentials().id().map(ToString::to_string));
+    let established = handshake(stream, session, head).await?;
+    connection.note(|details| {
+        details.tls = established.session.negotiated().map(Box::new);
+        details.outcome = Some(Outcome::Mtls);
+    });
+    Ok(Downstream::Tls(Box::new(established)))
+}
+
+/// Reads first bytes until they are decided. `None`: the caller left before it said anything.
+async fn sight(
+    sidecar: &Arc<Sidecar>,
+    stream: &TcpStream,
+    connection: &Connection,
+    (mode, protocol): (Mode, Protocol),
+) -> Result<Option<Sighted>, Refusal> {
+    let mut sighted = Sighted { first: First::Plaintext, head: Vec::new(), application: None };
+    if !needs_detection(mode, protocol) {
+        return Ok(Some(sighted));
+    }
+    if mode != Mode::Strict && tokio::time::timeout(SILENCE, stream.readable()).await.is_err() {
+        let application = dial(sidecar, connection).await?;
+        let server_first = tokio::select! {
+            biased;
+            _ = stream.readable() => false,
+            _ = application.readable() => true,
+        };
+        sighted.application = Some(application);
+        if server_first {
+            return Ok(Some(sighted));
+        }
+    }
+    let decided = tokio::time::timeout(HANDSHAKE_TIMEOUT, read_first(stream, &mut sighted.head, mode)).await;
+    let decided = decided
+        .map_err(|_| Refusal::new(Reason::HandshakeTimeout, format!("nothing decisive came within {HANDSHAKE_TIMEOUT:?}")))?;
+    Ok(decided?.map(|first| Sighted { first, ..sighted }))
+}
+
+async fn read_first(stream: &TcpStream, head: &mut Vec<u8>, mode: Mode) -> Result<Option<First>, Refusal> {
+    loop {
+        match read_some(stream, head).await {
+            Ok(0) if !head.is_empty() => {
+                let message = format!("the caller closed after {} bytes of a TLS handshake", head.len());
+                return Err(Refusal::new(Reason::PeerClosedInHandshake, message));
+            }
+            // A probe that only connects, or a caller that only listens.
+            Ok(0) if mode == Mode::Strict => return Ok(None),
+            Ok(0) => return Ok(Some(First::Plaintext)),
+            Ok(_) => {}
+            Err(_) => return Ok(None),
+        }
+        match first(head) {
+            First::Undecided => {}
+            decided => return Ok(Some(decided)),
+        }
+    }
+}
+
+async fn dial(sidecar: &Sidecar, connection: &Connection) -> Result<TcpStream, Refusal> {
+    let address = connection.original;
+    connection.note(|details| details.endpoint = Some(address));
+    let dialled = sidecar.dialer.connect_application(address).await;
+    dialled.map_err(|error| Refusal::new(Reason::ApplicationUnreachable, format!("{address}: {error}")))
+}
+
+fn decided_by(snapshot: &Snapshot, port: u16) -> String {
+    let Some(inbound) = &snapshot.inbound else { return String::new() };
+    inbound.port(port).map_or_else(|| inbound.decided_by.clone(), |entry| entry.decided_by.clone())
+}
+
+fn count_in(sidecar: &Sidecar, snapshot: &Snapshot, connection: &Connection) {
+    let Some(inbound) = &snapshot.inbound else { return };
+    let details = connection.details();
+    let peer = details.tls.as_ref().and_then(|tls| tls.peer_id.as_ref());
+    let service = inbound.port(connection.original.port()).filter(|entry| !entry.service_host.is_empty());
+    let service = service.map_or_else(
+        || Service { name: "InboundPassthroughCluster".into(), ..Service::default() },
+        |entry| Service {
+            host: Arc::clone(&entry.service_host),
+            name: Arc::clone(&entry.service_name),
+            namespace: Arc::clone(&entry.service_namespace),
+        },
+    );
+    let parties = Parties {
+        source: sidecar.peers.labels(connection.peer.ip(), peer).unwrap_or_default(),
+        destination: inbound.labels.clone(),
+        source_principal: peer.map(ToString::to_string),
+        destination_principal: peer.and(details.local_identity),
+        service,
+    };
+    connection.count_in(&sidecar.metrics.series(SeriesKey::new(Reporter::Destination, &parties)));
+}

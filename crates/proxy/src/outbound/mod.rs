@@ -1,0 +1,99 @@
+//! Connections from the workload: destination, endpoint, TLS with the peer's identity checked, relay.
+
+mod dial;
+mod secure;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::net::TcpStream;
+
+use crate::capture::reset_on_close;
+use crate::connections::{Connection, Outcome};
+use crate::reasons::{Reason, Refusal};
+use crate::relay::{Side, relay};
+use crate::sidecar::{Sidecar, judge, unless_cut};
+use crate::telemetry::{Parties, Reporter, SeriesKey, Service};
+use crate::world::{ClientMode, Endpoint, Labels, Match, Snapshot};
+
+pub use dial::{Dialled, MAX_ATTEMPTS};
+
+/// Serves one connection from the workload to its end.
+///
+/// # Errors
+/// Why it was refused or cut.
+pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Connection) -> Result<(), Refusal> {
+    match unless_cut(connection, prepare(sidecar, &stream, connection)).await {
+        Ok((head, up)) => {
+            let ended = relay(Side::plain(stream, head), up, connection).await;
+            judge(ended, connection)
+        }
+        Err(refusal) => {
+            reset_on_close(&stream);
+            Err(refusal)
+        }
+    }
+}
+
+/// Everything up to the relay: what was read of the application already, and the other side.
+async fn prepare(sidecar: &Arc<Sidecar>, stream: &TcpStream, connection: &Connection) -> Result<(Vec<u8>, Side), Refusal> {
+    let snapshot = sidecar.ready(connection.direction).await?;
+    let Some(found) = snapshot.table.find(connection.original) else {
+        return unknown(sidecar, &snapshot, connection).await;
+    };
+    connection.note(|details| details.service = Some(Arc::clone(&found.destination.host)));
+    let Dialled { stream: up, endpoint } = dial::dial(sidecar, &found, connection).await?;
+    let uses_tls = endpoint.as_ref().is_none_or(|endpoint| endpoint.tls) && found.port.tls.mode != ClientMode::Disable;
+    let (head, up) = if uses_tls {
+        secure::originate(sidecar, &snapshot, &found, connection, (stream, up)).await?
+    } else {
+        connection.note(|details| details.outcome = Some(Outcome::Plaintext));
+        (Vec::new(), Side::plain(up, Vec::new()))
+    };
+    count_in(sidecar, &snapshot, connection, service(&found), endpoint.as_ref());
+    Ok((head, up))
+}
+
+/// A destination of no service: passed through, or refused with REGISTRY_ONLY.
+async fn unknown(sidecar: &Sidecar, snapshot: &Snapshot, connection: &Connection) -> Result<(Vec<u8>, Side), Refusal> {
+    let named = |name: &str| Service { name: name.into(), ..Service::default() };
+    let address = connection.original;
+    if snapshot.registry_only {
+        count_in(sidecar, snapshot, connection, named("BlackHoleCluster"), None);
+        let message = format!("{address} is in no service, and outboundTrafficPolicy is REGISTRY_ONLY");
+        return Err(Refusal::new(Reason::UnknownDestination, message));
+    }
+    connection.note(|details| details.endpoint = Some(address));
+    let dialled = sidecar.dialer.connect(address).await;
+    let up = dialled.map_err(|error| Refusal::new(Reason::UpstreamConnectFailed, format!("{address}: {error}")))?;
+    connection.note(|details| details.outcome = Some(Outcome::Plaintext));
+    count_in(sidecar, snapshot, connection, named("PassthroughCluster"), None);
+    Ok((Vec::new(), Side::plain(up, Vec::new())))
+}
+
+fn service(found: &Match) -> Service {
+    let destination = &found.destination;
+    Service {
+        host: Arc::clone(&destination.host),
+        name: Arc::clone(&destination.name),
+        namespace: Arc::clone(&destination.namespace),
+    }
+}
+
+fn count_in(sidecar: &Sidecar, snapshot: &Snapshot, connection: &Connection, service: Service, endpoint: Option<&Endpoint>) {
+    let details = connection.details();
+    let peer = details.tls.as_ref().and_then(|tls| tls.peer_id.as_ref());
+    let parties = Parties {
+        source: snapshot.inbound.as_ref().map_or_else(Labels::default, |inbound| inbound.labels.clone()),
+        destination: endpoint.map_or_else(Labels::default, |endpoint| endpoint.labels.clone()),
+        source_principal: peer.and(details.local_identity),
+        destination_principal: peer.map(ToString::to_string),
+        service,
+    };
+    connection.count_in(&sidecar.metrics.series(SeriesKey::new(Reporter::Source, &parties)));
+}
+
+/// Where the next choice of an endpoint begins.
+fn turn(found: &Match) -> usize {
+    found.port.next.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,174 @@
+//! Copies between two connections: both directions, half-closes and resets as they come, memory only while bytes wait.
+//!
+//! A direction is read only while nothing waits to be written on its other side, so a slow reader slows its sender down
+//! and one direction holds at most one buffer of bytes. Buffers for reading belong to the thread, not to the connection:
+//! an idle connection holds none.
+
+mod side;
+
+use std::io;
+
+use mutua_identity::TlsError;
+use tokio::io::Ready;
+
+pub use side::Side;
+
+use crate::connections::Connection;
+use crate::reasons::Reason;
+
+/// Which end of the relay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The one that was accepted.
+    Downstream,
+    /// The one that was dialled.
+    Upstream,
+}
+
+/// How a relay ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// Both directions were closed in order. `first` closed before the other did.
+    Closed {
+        /// Who closed first.
+        first: End,
+    },
+    /// One end reset the connection, and the other was reset in turn.
+    Reset {
+        /// Who reset.
+        by: End,
+        /// The system's reason.
+        error: io::Error,
+    },
+    /// TLS broke on one end.
+    Tls {
+        /// Where.
+        on: End,
+        /// How.
+        error: TlsError,
+    },
+    /// A TLS connection ended without its closing message.
+    Truncated {
+        /// Where.
+        on: End,
+    },
+    /// It was cut, by a policy or a stop.
+    Cut(Reason),
+}
+
+/// What went wrong on one end.
+pub(crate) enum Fault {
+    Io(io::Error),
+    Tls(TlsError),
+    Truncated,
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<TlsError> for Fault {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+impl Fault {
+    fn on(self, end: End) -> Ended {
+        match self {
+            Self::Io(error) => Ended::Reset { by: end, error },
+            Self::Tls(error) => Ended::Tls { on: end, error },
+            Self::Truncated => Ended::Truncated { on: end },
+        }
+    }
+}
+
+/// Relays until both directions have ended, one end breaks, or the connection is cut. Bytes are counted on
+/// `connection` as the caller sees them, without TLS.
+pub async fn relay(mut down: Side, mut up: Side, connection: &Connection) -> Ended {
+    let ended = match begin(&mut down, &mut up, connection) {
+        Ok(()) => run(&mut down, &mut up, connection).await,
+        Err(ended) => ended,
+    };
+    if !matches!(ended, Ended::Closed { .. }) {
+        // An alert or the last bytes may stand in `out`; whoever can still take them does.
+        if matches!(ended, Ended::Tls { .. }) {
+            let _ = (down.flush(), up.flush());
+        }
+        if !matches!(ended, Ended::Tls { on: End::Downstream, .. }) {
+            crate::capture::reset_on_close(down.stream());
+        }
+        if !matches!(ended, Ended::Tls { on: End::Upstream, .. }) {
+            crate::capture::reset_on_close(up.stream());
+        }
+    }
+    ended
+}
+
+/// Passes on what was read before the relay began.
+fn begin(down: &mut Side, up: &mut Side, connection: &Connection) -> Result<(), Ended> {
+    let early = down.take_early();
+    connection.received(early.len());
+    up.send(&early).map_err(|fault| fault.on(End::Upstream))?;
+    let early = up.take_early();
+    connection.sent(early.len());
+    down.send(&early).map_err(|fault| fault.on(End::Downstream))?;
+    if down.ended() {
+        up.finish().map_err(|fault| fault.on(End::Upstream))?;
+    }
+    if up.ended() {
+        down.finish().map_err(|fault| fault.on(End::Downstream))?;
+    }
+    Ok(())
+}
+
+async fn run(down: &mut Side, up: &mut Side, connection: &Connection) -> Ended {
+    let mut first = up.ended().then_some(End::Upstream).or(down.ended().then_some(End::Downstream));
+    let cut = connection.cut();
+    tokio::pin!(cut);
+    loop {
+        if let Some(first) = first
+            && down.done()
+            && up.done()
+        {
+            return Ended::Closed { first };
+        }
+        let (read_down, read_up) = (up.is_drained(), down.is_drained());
+        let stepped = tokio::select! {
+            ready = down.ready(read_down) => match ready {
+                Ok(ready) => step(down, up, ready, |bytes| connection.received(bytes))
+                    .map_err(|(own, fault)| fault.on(if own { End::Downstream } else { End::Upstream })),
+                Err(error) => Err(Ended::Reset { by: End::Downstream, error }),
+            },
+            ready = up.ready(read_up) => match ready {
+                Ok(ready) => step(up, down, ready, |bytes| connection.sent(bytes))
+                    .map_err(|(own, fault)| fault.on(if own { End::Upstream } else { End::Downstream })),
+                Err(error) => Err(Ended::Reset { by: End::Upstream, error }),
+            },
+            reason = &mut cut => Err(Ended::Cut(reason)),
+        };
+        if let Err(ended) = stepped {
+            return ended;
+        }
+        if first.is_none() {
+            first = down.ended().then_some(End::Downstream).or(up.ended().then_some(End::Upstream));
+        }
+    }
+}
+
+/// One turn: writes what waits on `from`, then reads from it and passes on. A fault is of `from` itself (`true`) or of
+/// `to`.
+fn step(from: &mut Side, to: &mut Side, ready: Ready, count: impl Fn(usize)) -> Result<(), (bool, Fault)> {
+    if ready.is_writable() || ready.is_error() {
+        from.flush().map_err(|fault| (true, fault))?;
+    }
+    if (ready.is_readable() || ready.is_read_closed()) && to.is_drained() && !from.ended() {
+        side::pass(from, to, count)?;
+        if from.ended() {
+            to.finish().map_err(|fault| (false, fault))?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! What the sidecar tells the control plane about itself, about once a second when something changed.
+
+use std::time::{Duration, SystemTime};
+
+use mutua_wire::mesh::mesh_report_client::MeshReportClient;
+use mutua_wire::mesh::{ProxyReport, Refusal};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+use crate::certificate::Certificates;
+use crate::control_plane::chain;
+use crate::sidecar::Sidecar;
+
+/// Time between two looks at what changed.
+const PERIOD: Duration = Duration::from_secs(1);
+/// Pause after a failed stream.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Sends reports until the connection ends. Returns why it ended: only when nobody reads them any more.
+pub async fn send(sidecar: &Sidecar, certificates: &Certificates, channel: Channel) -> String {
+    loop {
+        let (reports, stream) = mpsc::channel(1);
+        let mut client = MeshReportClient::new(channel.clone());
+        let ended = tokio::select! {
+            answer = client.report(ReceiverStream::new(stream)) => match answer {
+                Ok(_) => "the control plane ended the reports".to_owned(),
+                Err(status) => chain(&status),
+            },
+            () = gather(sidecar, certificates, reports) => "the reports ended".to_owned(),
+        };
+        tracing::debug!(error = ended, "reports are interrupted");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn gather(sidecar: &Sidecar, certificates: &Certificates, reports: mpsc::Sender<ProxyReport>) {
+    let mut last: Option<ProxyReport> = None;
+    loop {
+        let Ok(permit) = reports.reserve().await else { return };
+        let report = report(sidecar, certificates);
+        let plain = ProxyReport { refusals: Vec::new(), ..report.clone() };
+        if !report.refusals.is_empty() || last.as_ref() != Some(&plain) {
+            permit.send(report);
+            last = Some(plain);
+        }
+        tokio::time::sleep(PERIOD).await;
+    }
+}
+
+fn report(sidecar: &Sidecar, certificates: &Certificates) -> ProxyReport {
+    let credentials = certificates.world.credentials();
+    let status = certificates.status();
+    let not_after = credentials.as_ref().map(|credentials| credentials.not_after());
+    let seconds = not_after.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs());
+    let refusals = sidecar.refusals.take().into_iter().map(|(key, count)| Refusal {
+        code: key.reason.code().to_owned(),
+        direction: key.direction.as_str().to_owned(),
+        peer_address: key.peer.map(|peer| peer.to_string()).unwrap_or_default(),
+        peer_identity: key.identity.unwrap_or_default(),
+        port: u32::from(key.port),
+        count: count.count,
+        message: count.message,
+    });
+    ProxyReport {
+        workload: certificates.workload.to_string(),
+        proxy_version: env!("CARGO_PKG_VERSION").to_owned(),
+        certificate_serial: credentials.map(|credentials| credentials.serial().to_owned()).unwrap_or_default(),
+        certificate_not_after: i64::try_from(seconds).unwrap_or(i64::MAX),
+        renewals: status.renewals,
+        failed_renewals: status.failed,
+        last_renewal_error: status.last_error,
+        clock_skew_ms: 0,
+        refusals: refusals.collect(),
+        open_connections: sidecar.connections.count() as u64,
+    }
+}

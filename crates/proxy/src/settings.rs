@@ -1,0 +1,178 @@
+//! What `mutua proxy` is told on its command line.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::redirect::{INBOUND_PORT, OUTBOUND_PORT, PROXY_ID};
+
+/// The port of metrics (Istio's).
+pub const METRICS_PORT: u16 = 15020;
+/// The port of readiness (Istio's).
+pub const READINESS_PORT: u16 = 15021;
+/// Connections that are served at once; more are refused.
+pub const MAX_CONNECTIONS: usize = 16_384;
+
+/// The arguments of a sidecar.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Settings {
+    /// The workload that this sidecar stands for
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = workload)]
+    pub workload: Workload,
+    /// The control plane's address
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15012")]
+    pub control_plane: String,
+    /// The root certificates by which the control plane is trusted, PEM
+    #[arg(long, value_name = "FILE")]
+    pub ca_root: PathBuf,
+    /// The one-time join token; not needed while the state folder holds a valid certificate
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The folder for key, certificate and the admin socket, made with mode 0700 [default: /run/mutua/NAMESPACE/NAME]
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+    /// The trust domain of the control plane
+    #[arg(long, value_name = "NAME", default_value = "cluster.local")]
+    pub trust_domain: String,
+    /// The root namespace: the control plane must prove the identity of its account istiod there
+    #[arg(long, value_name = "NAME", default_value = "istio-system")]
+    pub root_namespace: String,
+    /// A mark for the sidecar's own sockets, for capture rules that exempt by mark; the user is then not changed
+    #[arg(long, value_name = "N")]
+    pub mark: Option<u32>,
+    /// The user to become when started as root, which the capture rules exempt
+    #[arg(long, value_name = "ID", default_value_t = PROXY_ID)]
+    pub uid: u32,
+    /// The group to become when started as root, which the capture rules exempt
+    #[arg(long, value_name = "ID", default_value_t = PROXY_ID)]
+    pub gid: u32,
+    /// A folder below which files named by a DestinationRule may be read
+    #[arg(long, value_name = "DIR")]
+    pub tls_dir: Vec<PathBuf>,
+    /// Which connections are logged, as JSON lines on stdout
+    #[arg(long, value_name = "WHICH", default_value = "refused")]
+    pub access_log: AccessLog,
+    /// How long open connections may go on after SIGTERM, such as 5s
+    #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
+    pub drain: Duration,
+    /// The address on which metrics and readiness are served
+    #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
+    pub status_address: IpAddr,
+}
+
+/// Which connections are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum AccessLog {
+    /// Every connection, when it ends
+    All,
+    /// Refused and cut connections
+    Refused,
+    /// None
+    Off,
+}
+
+/// A workload's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl std::fmt::Display for Workload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Where a sidecar listens. Tests and other embedders choose; [`Listen::standard`] is what the capture rules expect.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Captured outbound connections.
+    pub outbound: Vec<SocketAddr>,
+    /// Captured inbound connections.
+    pub inbound: Vec<SocketAddr>,
+    /// `/stats/prometheus`.
+    pub metrics: SocketAddr,
+    /// `/healthz/ready`.
+    pub readiness: SocketAddr,
+}
+
+impl Listen {
+    /// Istio's ports, on both families where the machine has them.
+    #[must_use]
+    pub fn standard(status: IpAddr) -> Self {
+        let mut any: Vec<IpAddr> = vec![Ipv4Addr::UNSPECIFIED.into()];
+        if crate::redirect::machine_has_ipv6() {
+            any.push(std::net::Ipv6Addr::UNSPECIFIED.into());
+        }
+        let at = |port| any.iter().map(|address| SocketAddr::new(*address, port)).collect();
+        Self {
+            outbound: at(OUTBOUND_PORT),
+            inbound: at(INBOUND_PORT),
+            metrics: SocketAddr::new(status, METRICS_PORT),
+            readiness: SocketAddr::new(status, READINESS_PORT),
+        }
+    }
+}
+
+impl Settings {
+    /// The state folder: the given one, else below `/run`.
+    #[must_use]
+    pub fn state_folder(&self) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| Path::new("/run/mutua").join(&self.workload.namespace).join(&self.workload.name))
+    }
+}
+
+/// Reads `NAMESPACE/NAME`.
+fn workload(text: &str) -> Result<Workload, String> {
+    let fits = |part: &str| {
+        !part.is_empty()
+            && part.len() <= 253
+            && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+    };
+    match text.split_once('/') {
+        Some((namespace, name)) if fits(namespace) && fits(name) && !namespace.contains('.') => {
+            Ok(Workload { namespace: namespace.to_owned(), name: name.to_owned() })
+        }
+        _ => Err(format!("{text:?} is no workload; write it as NAMESPACE/NAME")),
+    }
+}
+
+/// Reads a duration of one number and a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration; write it like 45s, 500ms or 2m");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let milliseconds = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workload_is_namespace_and_name() {
+        assert_eq!(workload("shop/front.v1").unwrap().to_string(), "shop/front.v1");
+        for wrong in ["", "shop", "shop/", "/front", "shop/front/x", "shop/../x/", "Shop/front", "a.b/c"] {
+            assert!(workload(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_duration_has_a_unit() {
+        assert_eq!(duration("45s"), Ok(Duration::from_secs(45)));
+        assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
+        for wrong in ["", "s", "5", "1d", "-1s"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

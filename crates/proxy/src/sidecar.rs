@@ -1,0 +1,224 @@
+//! What all connections of one sidecar share, and the way of every connection through it.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::access_log::AccessLogger;
+use crate::capture::{Capture, Dialer, reset_on_close, tune};
+use crate::connections::{Connection, Connections, Direction, Outcome};
+use crate::peers::Peers;
+use crate::reasons::{Reason, Refusal};
+use crate::relay::{End, Ended};
+use crate::settings::MAX_CONNECTIONS;
+use crate::telemetry::{Metrics, Refusals};
+use crate::tls::{Originations, refusal};
+use crate::world::{Snapshot, World};
+
+/// How long a connection waits for the first complete configuration before it is refused.
+const READY_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause after a failed accept (no file descriptors left), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// A sidecar's shared parts.
+pub struct Sidecar {
+    /// What it knows.
+    pub world: Arc<World>,
+    /// Its connections.
+    pub connections: Connections,
+    /// Its metrics.
+    pub metrics: Metrics,
+    /// Its refusals.
+    pub refusals: Refusals,
+    /// How it dials out.
+    pub dialer: Dialer,
+    /// TLS towards servers outside the mesh.
+    pub originations: Originations,
+    /// Folders of files that rules may name.
+    pub tls_folders: Vec<PathBuf>,
+    /// Where ended connections are logged.
+    pub log: AccessLogger,
+    /// Who is behind which address.
+    pub peers: Peers,
+    /// Where captured connections wanted to go.
+    pub capture: Box<dyn Capture>,
+    /// Ports that are never a destination: the sidecar's own.
+    pub own_ports: Vec<u16>,
+    /// How many more connections may be opened.
+    slots: Arc<Semaphore>,
+}
+
+impl Sidecar {
+    /// A sidecar that knows nothing yet.
+    #[must_use]
+    pub fn new(world: Arc<World>, dialer: Dialer, capture: Box<dyn Capture>, log: AccessLogger) -> Self {
+        Self {
+            world,
+            connections: Connections::default(),
+            metrics: Metrics::default(),
+            refusals: Refusals::default(),
+            dialer,
+            originations: Originations::default(),
+            tls_folders: Vec::new(),
+            log,
+            peers: Peers::default(),
+            capture,
+            own_ports: Vec::new(),
+            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        }
+    }
+
+    /// Accepts connections of one direction until `stop`.
+    pub async fn serve(
+        self: Arc<Self>,
+        listener: TcpListener,
+        direction: Direction,
+        tasks: TaskTracker,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    tasks.spawn(Arc::clone(&self).handle(stream, peer, direction));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, direction = direction.as_str(), "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn handle(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, direction: Direction) {
+        tune(&stream);
+        let origin = self.capture.original_destination(&stream);
+        let local = stream.local_addr().unwrap_or(peer);
+        let connection = self.connections.open(direction, canonical(peer), canonical(*origin.as_ref().unwrap_or(&local)));
+        let served = match self.admit(origin.is_ok(), local, &connection) {
+            Ok(_slot) => match direction {
+                Direction::Inbound => Box::pin(crate::inbound::serve(&self, stream, &connection)).await,
+                Direction::Outbound => Box::pin(crate::outbound::serve(&self, stream, &connection)).await,
+            },
+            Err(refusal) => {
+                reset_on_close(&stream);
+                Err(refusal)
+            }
+        };
+        self.finish(&connection, served.err());
+    }
+
+    fn admit(
+        &self,
+        captured: bool,
+        local: SocketAddr,
+        connection: &Connection,
+    ) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
+        if !captured {
+            return Err(Refusal::new(Reason::OriginUnknown, format!("dialled {local} directly")));
+        }
+        if connection.original == canonical(local) || self.own_ports.contains(&connection.original.port()) {
+            return Err(Refusal::new(Reason::Loop, format!("{} is the sidecar's own", connection.original)));
+        }
+        let slot = Arc::clone(&self.slots).try_acquire_owned();
+        slot.map_err(|_| Refusal::new(Reason::TooManyConnections, format!("{MAX_CONNECTIONS} are open")))
+    }
+
+    /// Records how a connection ended.
+    fn finish(&self, connection: &Connection, refusal: Option<Refusal>) {
+        if let Some(refusal) = refusal {
+            self.refusals.count(connection, &refusal);
+            connection.note(|details| {
+                // A connection that was served and then cut keeps what it was.
+                if details.outcome.is_none()
+                    || !matches!(refusal.reason, Reason::PolicyChanged | Reason::Shutdown | Reason::Truncated)
+                {
+                    details.outcome = Some(Outcome::Refused);
+                }
+                details.refusal = Some(refusal);
+            });
+        }
+        let record = self.connections.finish(connection);
+        self.log.log(&record, &self.metrics);
+    }
+
+    /// The snapshot in force once it is complete. Connections wait for it for a while.
+    ///
+    /// # Errors
+    /// It did not become complete in time.
+    pub async fn ready(&self, direction: Direction) -> Result<Arc<Snapshot>, Refusal> {
+        let serves = |snapshot: &Snapshot| match direction {
+            Direction::Inbound => snapshot.inbound.is_some() && snapshot.tls.is_some(),
+            Direction::Outbound => snapshot.is_ready(),
+        };
+        let now = self.world.current();
+        if serves(&now) {
+            return Ok(now);
+        }
+        let mut changes = self.world.follow();
+        let complete = async {
+            while !serves(&self.world.current()) {
+                if changes.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            }
+        };
+        let waited = tokio::time::timeout(READY_PATIENCE, complete).await;
+        waited.map_err(|_| Refusal::new(Reason::NotReady, "no complete configuration has arrived yet"))?;
+        Ok(self.world.current())
+    }
+}
+
+/// IPv4 addresses as such, also where the socket speaks of them as IPv6.
+#[must_use]
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// What a relay's end means: nothing for orderly ends, else a refusal to be recorded. `answered`: whether the dialled
+/// end has sent anything.
+///
+/// # Errors
+/// The refusal.
+pub fn judge(ended: Ended, connection: &Connection) -> Result<(), Refusal> {
+    let (received, sent) = connection.bytes();
+    let outbound = connection.direction == Direction::Outbound;
+    let silent = outbound && sent == 0;
+    match ended {
+        Ended::Closed { first: End::Upstream } if silent && received > 0 => {
+            let message = format!("the other end closed after {received} bytes without an answer");
+            Err(Refusal::new(Reason::PeerClosedBeforeAnswer, message))
+        }
+        Ended::Reset { by: End::Upstream, error } if silent => {
+            Err(Refusal::new(Reason::PeerClosedBeforeAnswer, format!("{error} before any answer")))
+        }
+        Ended::Closed { .. } | Ended::Reset { .. } => Ok(()),
+        Ended::Tls { on: _, error } => Err(refusal(&error)),
+        Ended::Truncated { on } => {
+            let end = if on == End::Downstream { "caller" } else { "dialled" };
+            Err(Refusal::new(Reason::Truncated, format!("the {end} end closed without TLS's closing message")))
+        }
+        Ended::Cut(reason) => Err(Refusal::new(reason, reason.meaning())),
+    }
+}
+
+/// Runs `work` unless the connection is cut meanwhile.
+///
+/// # Errors
+/// Of `work`, or the reason of the cut.
+pub async fn unless_cut<T>(connection: &Connection, work: impl Future<Output = Result<T, Refusal>>) -> Result<T, Refusal> {
+    tokio::select! {
+        done = work => done,
+        reason = connection.cut() => Err(Refusal::new(reason, reason.meaning())),
+    }
+}

@@ -1,0 +1,144 @@
+//! Istio's TCP metrics, and our own about refusals and certificates, in Prometheus' text format.
+
+mod labels;
+mod refusals;
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use labels::{LABELS, Parties, Reporter, SeriesKey, Service};
+pub use refusals::{RefusalCount, RefusalKey, Refusals};
+
+use crate::connections::Connections;
+
+/// Series that are kept; connections with further label sets are counted in one series of unknown parties.
+pub const MAX_SERIES: usize = 2000;
+
+/// The counters of one set of labels.
+#[derive(Debug, Default)]
+pub struct Series {
+    /// Connections opened.
+    pub opened: AtomicU64,
+    /// Connections closed.
+    pub closed: AtomicU64,
+    /// Bytes to those who opened them.
+    pub sent: AtomicU64,
+    /// Bytes from those who opened them.
+    pub received: AtomicU64,
+}
+
+/// All series of this sidecar.
+#[derive(Default)]
+pub struct Metrics {
+    series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
+    /// Connections cut after their time for draining.
+    pub drained_by_force: AtomicU64,
+    /// Access-log lines that could not be written in time.
+    pub log_lines_lost: AtomicU64,
+}
+
+type Counter = fn(&Series) -> &AtomicU64;
+
+const COUNTERS: [(&str, &str, Counter); 4] = [
+    ("istio_tcp_connections_opened_total", "Connections opened.", |series| &series.opened),
+    ("istio_tcp_connections_closed_total", "Connections closed.", |series| &series.closed),
+    ("istio_tcp_sent_bytes_total", "Bytes sent to those who opened connections.", |series| &series.sent),
+    ("istio_tcp_received_bytes_total", "Bytes received from those who opened connections.", |series| &series.received),
+];
+
+impl Metrics {
+    /// The series of a set of labels.
+    pub fn series(&self, key: SeriesKey) -> Arc<Series> {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = if series.len() < MAX_SERIES || series.contains_key(&key) { key } else { key.folded() };
+        Arc::clone(series.entry(key).or_default())
+    }
+
+    /// Everything in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self, connections: &Connections, refusals: &Refusals, certificate: Option<&CertificateState>) -> String {
+        let mut text = String::new();
+        let series: Vec<(SeriesKey, Arc<Series>)> = {
+            let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut all: Vec<_> = series.iter().map(|(key, value)| (key.clone(), Arc::clone(value))).collect();
+            all.sort_by(|a, b| a.0.cmp(&b.0));
+            all
+        };
+        for (name, help, counter) in COUNTERS {
+            head(&mut text, name, help, "counter");
+            for (key, series) in &series {
+                let _ = writeln!(text, "{name}{{{key}}} {}", counter(series).load(Ordering::Relaxed));
+            }
+        }
+        head(&mut text, "istio_build", "The version of the proxy.", "gauge");
+        let _ = writeln!(text, "istio_build{{component=\"proxy\",tag=\"{}\"}} 1", env!("CARGO_PKG_VERSION"));
+        self.render_own(&mut text, connections, refusals, certificate);
+        text
+    }
+
+    fn render_own(
+        &self,
+        text: &mut String,
+        connections: &Connections,
+        refusals: &Refusals,
+        certificate: Option<&CertificateState>,
+    ) {
+        head(text, "mutua_connections_refused_total", "Connections refused or cut, by reason.", "counter");
+        for ((direction, reason), count) in refusals.totals() {
+            let direction = direction.as_str();
+            let _ = writeln!(text, "mutua_connections_refused_total{{direction=\"{direction}\",reason=\"{reason}\"}} {count}");
+        }
+        let mut number = |name: &str, help: &str, kind: &str, value: u64| {
+            head(text, name, help, kind);
+            let _ = writeln!(text, "{name} {value}");
+        };
+        let forced = self.drained_by_force.load(Ordering::Relaxed);
+        number("mutua_connections_drained_by_force_total", "Connections cut after their time for draining.", "counter", forced);
+        number("mutua_connections_open", "Connections that are open.", "gauge", connections.count() as u64);
+        let lost = self.log_lines_lost.load(Ordering::Relaxed);
+        number("mutua_access_log_lines_lost_total", "Access-log lines that could not be written in time.", "counter", lost);
+        if let Some(certificate) = certificate {
+            let end = certificate.not_after;
+            number("mutua_certificate_expiration_timestamp_seconds", "When the certificate ends.", "gauge", end);
+            let (done, failed) = (certificate.renewals, certificate.failed_renewals);
+            number("mutua_certificate_renewals_total", "Renewals of the certificate.", "counter", done);
+            number("mutua_certificate_renewal_failures_total", "Failed attempts to renew.", "counter", failed);
+        }
+    }
+}
+
+/// What metrics say of the sidecar's certificate.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CertificateState {
+    /// When it ends, Unix seconds.
+    pub not_after: u64,
+    /// Renewals since the start.
+    pub renewals: u64,
+    /// Failed attempts since the start.
+    pub failed_renewals: u64,
+}
+
+fn head(text: &mut String, name: &str, help: &str, kind: &str) {
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_sets_are_bounded() {
+        let metrics = Metrics::default();
+        for n in 0..MAX_SERIES + 50 {
+            let host: Arc<str> = format!("host-{n}").into();
+            let parties = Parties { service: Service { host: Arc::clone(&host), ..Service::default() }, ..Parties::default() };
+            metrics.series(SeriesKey::new(Reporter::Source, &parties)).opened.fetch_add(1, Ordering::Relaxed);
+        }
+        let text = metrics.render(&Connections::default(), &Refusals::default(), None);
+        let lines = text.lines().filter(|line| line.starts_with("istio_tcp_connections_opened_total{")).collect::<Vec<_>>();
+        assert_eq!(lines.len(), MAX_SERIES + 1);
+        assert!(lines.iter().any(|line| line.ends_with(" 50")), "the rest is counted together");
+    }
+}

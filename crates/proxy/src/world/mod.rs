@@ -1,0 +1,183 @@
+//! What the sidecar knows: the resources it was sent, and the snapshot made of them that connections look at.
+
+mod compile;
+mod resources;
+mod table;
+mod types;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use mutua_identity::{Credentials, ServerPolicy, TrustBundle};
+use tokio::sync::watch;
+
+pub use compile::labels;
+pub use resources::{ApplyError, Change, Resources};
+pub use table::{Match, Table};
+pub use types::{
+    Address, ClientMode, ClientTls, Destination, DestinationPort, Endpoint, Inbound, InboundPort, Labels, Mode, Protocol,
+};
+
+use crate::tls::TlsContext;
+
+/// Everything that decides a connection, at one moment. Never changes.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// What the workload accepts; `None` until it is known.
+    pub inbound: Option<Arc<Inbound>>,
+    /// Where the workload may go.
+    pub table: Arc<Table>,
+    /// Certificate, roots and what is made of them; `None` until all are known.
+    pub tls: Option<Arc<TlsContext>>,
+    /// Whether unknown destinations are refused.
+    pub registry_only: bool,
+    /// How long connections that are no longer allowed may live on.
+    pub drain: std::time::Duration,
+    /// Whether everything of the first set has arrived. Stays true.
+    pub complete: bool,
+    /// The generation of the last applied change, as the control plane names it.
+    pub generation: Arc<str>,
+}
+
+impl Snapshot {
+    /// Whether connections can be served.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.complete && self.inbound.is_some() && self.tls.is_some()
+    }
+}
+
+/// The sidecar's state. One task changes it, every connection reads it.
+pub struct World {
+    current: ArcSwap<Snapshot>,
+    changing: Mutex<Changing>,
+    revision: watch::Sender<u64>,
+}
+
+struct Changing {
+    resources: Resources,
+    credentials: Option<Credentials>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        let empty = Snapshot {
+            inbound: None,
+            table: Arc::default(),
+            tls: None,
+            registry_only: true,
+            drain: types::DEFAULT_DRAIN,
+            complete: false,
+            generation: Arc::from(""),
+        };
+        Self {
+            current: ArcSwap::from_pointee(empty),
+            changing: Mutex::new(Changing { resources: Resources::default(), credentials: None }),
+            revision: watch::Sender::new(0),
+        }
+    }
+}
+
+impl World {
+    /// The snapshot in force.
+    #[must_use]
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Follows changes of the snapshot.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// Takes over the changes of one response, all or none.
+    ///
+    /// # Errors
+    /// A resource that cannot be used; nothing is changed then.
+    pub fn apply(&self, change: &Change<'_>) -> Result<(), ApplyError> {
+        let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = changing.resources.with(change)?;
+        let snapshot = self.snapshot(&next, changing.credentials.as_ref())?;
+        changing.resources = next;
+        self.publish(snapshot);
+        Ok(())
+    }
+
+    /// Takes over a new certificate.
+    ///
+    /// # Errors
+    /// The certificate cannot be used together with the roots; the old one stays.
+    pub fn set_credentials(&self, credentials: Credentials) -> Result<(), ApplyError> {
+        let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = self.snapshot(&changing.resources, Some(&credentials))?;
+        changing.credentials = Some(credentials);
+        self.publish(snapshot);
+        Ok(())
+    }
+
+    /// The certificate in use.
+    #[must_use]
+    pub fn credentials(&self) -> Option<Credentials> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner).credentials.clone()
+    }
+
+    /// The roots that were sent last.
+    #[must_use]
+    pub fn bundle(&self) -> Option<TrustBundle> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner).resources.bundle.as_deref().cloned()
+    }
+
+    /// What is held of a type, by name, with its version: for the control plane after a reconnect.
+    #[must_use]
+    pub fn versions(&self, type_url: &str) -> std::collections::BTreeMap<String, String> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner).resources.versions(type_url)
+    }
+
+    fn publish(&self, snapshot: Snapshot) {
+        self.current.store(Arc::new(snapshot));
+        self.revision.send_modify(|revision| *revision += 1);
+    }
+
+    fn snapshot(&self, resources: &Resources, credentials: Option<&Credentials>) -> Result<Snapshot, ApplyError> {
+        let before = self.current.load();
+        let tls = match (credentials, &resources.bundle, &resources.inbound) {
+            (Some(credentials), Some(bundle), Some(inbound)) => {
+                Some(context(before.tls.as_ref(), before.inbound.as_ref(), credentials, bundle, inbound)?)
+            }
+            _ => None,
+        };
+        Ok(Snapshot {
+            inbound: resources.inbound.clone(),
+            table: Arc::clone(&resources.table),
+            tls,
+            registry_only: resources.registry_only(),
+            drain: resources.drain(),
+            complete: before.complete || resources.is_complete(),
+            generation: Arc::clone(&resources.generation),
+        })
+    }
+}
+
+/// The TLS of the next snapshot: the one before when nothing that it is made of has changed.
+fn context(
+    before: Option<&Arc<TlsContext>>,
+    inbound_before: Option<&Arc<Inbound>>,
+    credentials: &Credentials,
+    bundle: &TrustBundle,
+    inbound: &Inbound,
+) -> Result<Arc<TlsContext>, ApplyError> {
+    if let (Some(before), Some(inbound_before)) = (before, inbound_before)
+        && before.credentials().serial() == credentials.serial()
+        && before.bundle() == bundle
+        && inbound_before.server == inbound.server
+    {
+        return Ok(Arc::clone(before));
+    }
+    let policy = ServerPolicy {
+        trust_domains: inbound.server.trust_domains.clone(),
+        min_version: inbound.server.min_version,
+        cipher_suites: inbound.server.cipher_suites.clone(),
+    };
+    Ok(Arc::new(TlsContext::new(credentials.clone(), bundle.clone(), &policy)?))
+}
