@@ -2,7 +2,6 @@
 
 mod api_client;
 mod commands;
-#[allow(dead_code, reason = "the strict form comes with the commands that compute with what was read")]
 mod input;
 mod logging;
 #[allow(dead_code, reason = "the full palette comes with the commands that print findings and decisions")]

@@ -78,8 +78,11 @@ fn finding(diagnostic: &Diagnostic) -> Finding<'_> {
 fn report(inputs: &Inputs, loaded: &Loaded) -> String {
     let (infos, findings): (Vec<_>, Vec<_>) =
         loaded.diagnostics.iter().partition(|diagnostic| diagnostic.severity == Severity::Info);
-    let mut text: String = findings.into_iter().map(|finding| paragraph(inputs, finding)).collect();
-    for info in infos {
+    let mut text: String = findings.iter().take(MOST_SHOWN).map(|finding| paragraph(inputs, finding)).collect();
+    if findings.len() > MOST_SHOWN {
+        text.push_str(&format!("{HINT}… and {} more; -o json shows all{HINT:#}\n\n", findings.len() - MOST_SHOWN));
+    }
+    for info in infos.iter().take(MOST_SHOWN) {
         let object = info.object.as_ref().map(|object| format!(" {object}:")).unwrap_or_default();
         text.push_str(&format!("{DIM}info: {}:{object} {}{DIM:#}\n", info.place, info.message));
     }
@@ -114,6 +117,9 @@ fn paragraph(inputs: &Inputs, diagnostic: &Diagnostic) -> String {
     }
     text + "\n"
 }
+
+/// How many findings are shown to a person.
+const MOST_SHOWN: usize = 200;
 
 /// Longer lines are not shown.
 const WIDEST: usize = 160;

@@ -20,6 +20,7 @@ pub struct Collection {
     passed_over: BTreeMap<String, usize>,
     seen: BTreeMap<ObjectRef, Seen>,
     candidates: mesh_config::Candidates,
+    objects: usize,
 }
 
 /// An object that was read, to recognise a second one of its name.
@@ -41,7 +42,12 @@ impl Collection {
                 node.get("items").items().iter().for_each(|item| self.add_within(file, item, lists + 1));
             }
             Recognised::List => self.report_text(Severity::Error, file, node, "lists are nested too deep".to_owned()),
-            Recognised::Unknown(kind) => *self.passed_over.entry(kind).or_default() += 1,
+            Recognised::Unknown(kind) => {
+                if let Some(message) = object::probable_mistake(&kind) {
+                    self.report_text(Severity::Warning, file, node, message);
+                }
+                *self.passed_over.entry(kind).or_default() += 1;
+            }
             Recognised::No(_) if object::is_foreign(node) => {
                 let message = "no Kubernetes object (neither `apiVersion` nor `kind`); passed over".to_owned();
                 self.report_text(Severity::Warning, file, node, message);
@@ -56,6 +62,7 @@ impl Collection {
     }
 
     fn add_object(&mut self, kind: Kind, file: &Arc<str>, node: &Node) {
+        self.objects += 1;
         let name = object::object_ref(kind, node);
         let mut report = Report::new(file, Some(name.clone()));
         object::check(kind, node, &mut report);
@@ -71,7 +78,7 @@ impl Collection {
     /// Whether an object of this name was read before. The same object twice is no mistake; a different one is,
     /// because which of them counts would depend on the order of reading.
     fn is_second(&mut self, name: &ObjectRef, file: &Arc<str>, node: &Node, report: &mut Report) -> bool {
-        if name.name.is_empty() {
+        if node.at_path(&["metadata", "name"]).text().is_none() {
             return false;
         }
         let place = Place { file: Arc::clone(file), line: node.at.0, column: node.at.1 };
@@ -81,7 +88,9 @@ impl Collection {
             return false;
         };
         if first.fingerprint != fingerprint {
-            report.error("metadata/name", node.at, format!("{name} is defined twice; it stands at {} too", first.place));
+            let severity = if decides(name.kind) { Severity::Error } else { Severity::Warning };
+            let message = format!("{name} is defined twice; it stands at {} too", first.place);
+            report.add(severity, "metadata/name", node.at, message);
         }
         true
     }
@@ -121,6 +130,21 @@ impl Collection {
         self.mesh.config = config;
         self.mesh.passed_over = self.passed_over.values().sum();
         self.diagnostics.sort_by(|a, b| (&a.place, &a.path, b.severity).cmp(&(&b.place, &b.path, a.severity)));
-        Loaded { mesh: self.mesh, diagnostics: self.diagnostics, objects: self.seen.len(), texts, passed_over: self.passed_over }
+        Loaded { mesh: self.mesh, diagnostics: self.diagnostics, objects: self.objects, texts, passed_over: self.passed_over }
     }
+}
+
+/// Whether objects of this kind decide on how connections are protected.
+fn decides(kind: Kind) -> bool {
+    !matches!(
+        kind,
+        Kind::ServiceAccount
+            | Kind::Secret
+            | Kind::ConfigMap
+            | Kind::WorkloadGroup
+            | Kind::RequestAuthentication
+            | Kind::EnvoyFilter
+            | Kind::VirtualService
+            | Kind::Gateway
+    )
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::report::Report;
+use super::schema::nearest;
 use super::tree::{At, Node, Value};
 use crate::meta::Owner;
 use crate::{Kind, Labels, Meta, ObjectRef, Places};
@@ -41,6 +42,22 @@ pub fn recognise(node: &Node) -> Recognised {
         None if group.is_empty() => Recognised::Unknown(kind.to_owned()),
         None => Recognised::Unknown(format!("{group}/{kind}")),
     }
+}
+
+/// What was probably meant by an unknown kind (`group/Kind`) of one of Istio's groups: passing over a misspelt policy
+/// without a word would leave its author believing that it is in force.
+#[must_use]
+pub fn probable_mistake(unknown: &str) -> Option<String> {
+    let (group, name) = unknown.split_once('/')?;
+    let of_istio = |group: &str| group.ends_with("istio.io") || group == Kind::Istio.group();
+    if !of_istio(group) {
+        return None;
+    }
+    if let Some(known) = Kind::parse(name).filter(|known| of_istio(known.group())) {
+        return Some(format!("{name} is a kind of {}, not of {group}; passed over", known.group()));
+    }
+    let meant = nearest(name, Kind::all().filter(|kind| kind.group() == group).map(Kind::as_str))?;
+    Some(format!("{group} has no kind `{name}`; did you mean `{meant}`? passed over"))
 }
 
 /// Whether a document has neither `apiVersion` nor `kind`: most likely it is not meant for Kubernetes.
@@ -143,9 +160,11 @@ fn name_problem(name: &str, longest: usize) -> Option<String> {
         let part = part.as_bytes();
         outer(part.first()) && outer(part.last()) && part.iter().all(|byte| inner(*byte))
     });
-    let rule =
-        "must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
-    (!fine).then(|| format!("`{quoted}`: a lowercase RFC 1123 subdomain {rule}"))
+    let (what, others) = if longest == MAX_LABEL { ("label", " or '-'") } else { ("subdomain", ", '-' or '.'") };
+    let rule = "and must start and end with an alphanumeric character";
+    (!fine).then(|| {
+        format!("`{quoted}`: a lowercase RFC 1123 {what} must consist of lower case alphanumeric characters{others}, {rule}")
+    })
 }
 
 /// The places of fields: all of those of Istio's kinds and of Services, whose fields findings point at; the first

@@ -189,6 +189,31 @@ fn other_kinds_are_passed_over_and_counted() {
 }
 
 #[test]
+fn a_misspelt_kind_of_istio_is_a_warning() {
+    let of = |version: &str, kind: &str| {
+        let loaded = load(&format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n"));
+        assert_eq!(loaded.mesh.passed_over, 1, "{kind}");
+        loaded.warnings().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+    };
+    let text = "security.istio.io has no kind `PeerAuthentification`; did you mean `PeerAuthentication`? passed over";
+    assert_eq!(of("security.istio.io/v1", "PeerAuthentification"), [text]);
+    let text = "PeerAuthentication is a kind of security.istio.io, not of networking.istio.io; passed over";
+    assert_eq!(of("networking.istio.io/v1", "PeerAuthentication"), [text]);
+    assert!(of("networking.istio.io/v1", "ProxyConfig").is_empty());
+    assert!(of("example.org/v1", "PeerAuthentication").is_empty());
+}
+
+#[test]
+fn generated_names_may_repeat_and_names_may_not() {
+    let job = "apiVersion: batch/v1\nkind: Job\nmetadata: {generateName: x-, namespace: n}\n---\n";
+    let twice = load(&format!("{job}{}", job.replace("kind", "spec: {}\nkind")));
+    assert!(twice.is_valid() && twice.mesh.controllers.len() == 2, "{twice:?}");
+    let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: x, namespace: n}\n";
+    let secrets = load(&format!("{secret}---\n{secret}data: {{a: b}}\n"));
+    assert!(secrets.is_valid() && secrets.warnings().count() == 1, "{secrets:?}");
+}
+
+#[test]
 fn a_missing_namespace_is_default_and_said_so() {
     let loaded = load("apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata:\n  name: x\n");
     assert_eq!(loaded.mesh.peer_authentications[0].meta.namespace(), "default");

@@ -8,6 +8,7 @@ mod types;
 
 pub use check::{check_mesh_config, check_object};
 pub use duration::milliseconds;
+pub use suggest::nearest;
 
 #[cfg(test)]
 mod tests;
