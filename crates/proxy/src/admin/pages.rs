@@ -20,7 +20,7 @@ impl Admin {
             "/stats/prometheus" if all || pages == Pages::Metrics => text(200, PROMETHEUS, self.metrics()),
             "/healthz/ready" if all || pages == Pages::Readiness => self.readiness(),
             "/config" if all => page(&self.config()),
-            "/connections" if all => page(&json!({ "connections": self.sidecar.connections.records() })),
+            "/connections" if all => page(&json!(self.sidecar.connections.records())),
             "/certs" if all => page(&self.certs()),
             "/policy" if all => self.policy(query),
             _ => text(404, TEXT, "no such page\n".to_owned()),

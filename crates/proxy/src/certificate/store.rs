@@ -7,8 +7,10 @@ use std::time::SystemTime;
 
 use mutua_identity::{Credentials, IdentityError, PrivateKey};
 
-/// Key and chain in one file, so that they always belong together.
-const IDENTITY: &str = "identity.pem";
+/// The private key, PKCS#8.
+const KEY: &str = "key.pem";
+/// The chain, leaf first.
+const CHAIN: &str = "cert-chain.pem";
 /// The key of a join that has not been answered.
 const JOIN_KEY: &str = "join-key.pem";
 
@@ -44,29 +46,35 @@ impl Store {
         &self.folder
     }
 
-    /// The kept certificate with the time it was issued. A damaged file counts as none.
+    /// The kept certificate with the time it was issued. Damaged files count as none.
     ///
     /// # Errors
-    /// The file is there and cannot be read.
+    /// The files are there and cannot be read.
     pub fn load(&self) -> Result<Option<(Credentials, SystemTime)>, StoreError> {
-        let path = self.folder.join(IDENTITY);
-        let Some(text) = read(&path)? else { return Ok(None) };
+        let path = self.folder.join(CHAIN);
+        let Some(chain) = read(&path)? else { return Ok(None) };
         let issued = std::fs::metadata(&path).and_then(|data| data.modified()).unwrap_or(SystemTime::now());
-        match PrivateKey::from_pem(&text).and_then(|key| Credentials::new(&key, &[text])) {
-            Ok(credentials) => Ok(Some((credentials, issued))),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "the kept certificate cannot be used");
-                Ok(None)
+        // After a stop between the two renames of `save`, the chain's key still has its temporary name.
+        for name in [KEY.to_owned(), temporary(KEY)] {
+            let Some(text) = read(&self.folder.join(name))? else { continue };
+            match PrivateKey::from_pem(&text).and_then(|key| Credentials::new(&key, std::slice::from_ref(&chain))) {
+                Ok(credentials) => return Ok(Some((credentials, issued))),
+                Err(error) => tracing::warn!(path = %path.display(), %error, "the kept certificate cannot be used"),
             }
         }
+        Ok(None)
     }
 
-    /// Keeps a certificate, and forgets the key of the join.
+    /// Keeps a certificate, and forgets the key of the join. Whenever it is interrupted, chain and key that belong
+    /// together can be found.
     ///
     /// # Errors
-    /// The file cannot be written; the old one stays then.
+    /// A file cannot be written; the old ones stay then.
     pub fn save(&self, credentials: &Credentials) -> Result<(), StoreError> {
-        self.write(IDENTITY, &format!("{}{}", credentials.key_pem(), credentials.chain_pem()))?;
+        self.prepare(KEY, credentials.key_pem())?;
+        self.prepare(CHAIN, &credentials.chain_pem())?;
+        self.put(CHAIN)?;
+        self.put(KEY)?;
         // Gone already unless this certificate was joined for.
         let _ = std::fs::remove_file(self.folder.join(JOIN_KEY));
         Ok(())
@@ -81,20 +89,31 @@ impl Store {
             return Ok(key);
         }
         let key = PrivateKey::generate().map_err(|error: IdentityError| error)?;
-        self.write(JOIN_KEY, &key.to_pkcs8_pem())?;
+        self.prepare(JOIN_KEY, &key.to_pkcs8_pem())?;
+        self.put(JOIN_KEY)?;
         Ok(key)
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<(), StoreError> {
-        let (path, temporary) = (self.folder.join(name), self.folder.join(format!(".{name}.new")));
+    /// Writes a file under its temporary name.
+    fn prepare(&self, name: &str, text: &str) -> Result<(), StoreError> {
+        let path = self.folder.join(temporary(name));
         let write = || {
-            let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
             file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-            std::fs::rename(&temporary, &path)
+            file.sync_all()
         };
         write().map_err(|source| StoreError { path: path.clone(), source })
     }
+
+    /// Gives a prepared file its name.
+    fn put(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.folder.join(name);
+        std::fs::rename(self.folder.join(temporary(name)), &path).map_err(|source| StoreError { path, source })
+    }
+}
+
+fn temporary(name: &str) -> String {
+    format!(".{name}.new")
 }
 
 fn read(path: &Path) -> Result<Option<String>, StoreError> {
@@ -104,3 +123,7 @@ fn read(path: &Path) -> Result<Option<String>, StoreError> {
         Err(source) => Err(StoreError { path: path.to_path_buf(), source }),
     }
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

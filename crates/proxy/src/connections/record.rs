@@ -38,7 +38,8 @@ pub struct Record {
     pub service: Option<String>,
     /// The address that was dialled.
     pub endpoint: Option<String>,
-    /// What it was; `None` while it is not decided.
+    /// What it was; an empty text while it is not decided.
+    #[serde(serialize_with = "decided")]
     pub outcome: Option<Outcome>,
     /// Why it was refused or cut.
     pub reason: Option<Reason>,
@@ -47,15 +48,15 @@ pub struct Record {
     /// `TLSv1.2` or `TLSv1.3`.
     pub tls_version: Option<&'static str>,
     /// The cipher suite by its IANA name.
-    pub cipher_suite: Option<String>,
+    pub cipher: Option<String>,
     /// The key-exchange group.
     pub group: Option<String>,
     /// The application protocol agreed on in the handshake.
     pub alpn: Option<String>,
     /// The identity that this sidecar showed.
-    pub local_identity: Option<String>,
+    pub local_id: Option<String>,
     /// The identity that the peer proved, or claimed when it was refused.
-    pub peer_identity: Option<String>,
+    pub peer_id: Option<String>,
     /// The serial number of the peer's certificate.
     pub peer_serial: Option<String>,
     /// Bytes from the one who opened it, without TLS.
@@ -63,9 +64,9 @@ pub struct Record {
     /// Bytes to the one who opened it, without TLS.
     pub sent_bytes: u64,
     /// When it was accepted, Unix milliseconds.
-    pub start_ms: u64,
+    pub start: u64,
     /// When it ended, Unix milliseconds.
-    pub end_ms: Option<u64>,
+    pub end: Option<u64>,
 }
 
 impl Record {
@@ -89,17 +90,24 @@ impl Record {
             reason: details.refusal.as_ref().map(|refusal| refusal.reason),
             message: details.refusal.as_ref().map(|refusal| refusal.message.clone()),
             tls_version: tls.map(|tls| tls.version),
-            cipher_suite: tls.map(|tls| tls.cipher_suite.clone()),
+            cipher: tls.map(|tls| tls.cipher_suite.clone()),
             group: tls.map(|tls| tls.group.clone()),
             alpn: tls.and_then(|tls| tls.alpn.clone()),
-            local_identity: details.local_identity.clone(),
-            peer_identity: proved.or(claimed),
+            local_id: details.local_identity.clone(),
+            peer_id: proved.or(claimed),
             peer_serial: tls.and_then(|tls| tls.peer_serial.clone()),
             received_bytes,
             sent_bytes,
-            start_ms: milliseconds(connection.started),
-            end_ms: end.map(milliseconds),
+            start: milliseconds(connection.started),
+            end: end.map(milliseconds),
         }
+    }
+}
+
+fn decided<S: serde::Serializer>(outcome: &Option<Outcome>, serializer: S) -> Result<S::Ok, S::Error> {
+    match outcome {
+        Some(outcome) => outcome.serialize(serializer),
+        None => serializer.serialize_str(""),
     }
 }
 
