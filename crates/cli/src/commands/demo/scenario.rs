@@ -207,7 +207,7 @@ const fn refused(by: Refuser, code: &'static str) -> Expect {
 }
 
 /// Plaintext where mTLS is asked for.
-const NEEDS_MTLS: Expect = refused(Refuser::Server, "plaintext_on_strict");
+const NEEDS_MTLS: Expect = refused(Refuser::Server, "PLAINTEXT_ON_STRICT_PORT");
 
 pub(crate) const STEPS: &[Step] = &[
     Step {
@@ -257,7 +257,7 @@ pub(crate) const STEPS: &[Step] = &[
         remark: "a rule for every host takes the choice from auto mTLS: the API server cannot answer TLS",
         rows: &[
             http("shop/storefront", "basket.shop:80", Expect::Mtls),
-            http("shop/storefront", "kubernetes.default:443", refused(Refuser::Client, "tls_handshake")),
+            http("shop/storefront", "kubernetes.default:443", refused(Refuser::Client, "UNTRUSTED_CERTIFICATE")),
         ],
     },
     Step {
@@ -339,7 +339,7 @@ pub(crate) const STEPS: &[Step] = &[
         files: files::MINIMUM_TLS_VERSION,
         remark: "a TLS 1.2 client is refused although its certificate is good; the same client with TLS 1.3 is served",
         rows: &[
-            Row { from: LEGACY, to: "catalog.shop:8080", by: By::Tls12, expect: refused(Refuser::Server, "tls_version") },
+            Row { from: LEGACY, to: "catalog.shop:8080", by: By::Tls12, expect: refused(Refuser::Server, "TLS_VERSION_TOO_LOW") },
             Row { from: LEGACY, to: "catalog.shop:8080", by: By::Tls, expect: Expect::Mtls },
             http("shop/storefront", "catalog.shop:8080", Expect::Mtls),
         ],
