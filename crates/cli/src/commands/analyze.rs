@@ -1,65 +1,103 @@
-//! `mutua analyze`.
+//! `mutua analyze`: resources against each other, and the explanation of every code.
 
-use std::fmt::Write;
+mod list;
+mod text;
+
 use std::process::ExitCode;
 
+use anyhow::bail;
+use clap::ValueEnum;
+use mutua_model::Severity;
+use mutua_model::read::Inputs;
 use mutua_policy::findings::codes::{CODES, Code};
+use mutua_policy::findings::{self, Finding};
 use serde::Serialize;
 
-use crate::output::{self, BAD, Format, HEAD, WARN};
+use crate::input::Files;
+use crate::output::{self, Format};
 
 /// Arguments of `mutua analyze`.
 #[derive(clap::Args)]
 pub struct Args {
+    #[command(flatten)]
+    files: Files,
     /// Explain every code that can be raised
-    #[arg(long, required = true)]
+    #[arg(long, conflicts_with_all = ["files", "ignore", "fail_on"])]
     list: bool,
+    /// End with exit code 1 from this severity on
+    #[arg(long, value_enum, value_name = "SEVERITY", default_value = "error")]
+    fail_on: FailOn,
+    /// Leave out findings with this code; may be given several times, or as a list with commas
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = known_code)]
+    ignore: Vec<&'static str>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
+}
+
+/// The least severity that counts as "no".
+#[derive(Clone, Copy, ValueEnum)]
+enum FailOn {
+    Error,
+    Warning,
+    Info,
+}
+
+impl FailOn {
+    fn severity(self) -> Severity {
+        match self {
+            Self::Error => Severity::Error,
+            Self::Warning => Severity::Warning,
+            Self::Info => Severity::Info,
+        }
+    }
+}
+
+fn known_code(given: &str) -> Result<&'static str, String> {
+    let found = CODES.iter().find(|code| code.code.eq_ignore_ascii_case(given.trim()));
+    found.map(|code| code.code).ok_or_else(|| "no such code; `mutua analyze --list` explains them all".to_owned())
+}
+
+/// The answer for programs.
+#[derive(Serialize)]
+struct Answer<'a> {
+    findings: &'a [Finding],
+}
+
+/// Runs the command: exit code 0 when nothing of the severity asked for was found, else 1.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.list {
+        list::print(args.output)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.files.files.is_empty() {
+        bail!("nothing to analyze: name files or folders with -f, or - for standard input; --list explains the codes");
+    }
+    let inputs = Inputs::from_paths(&args.files.files)?;
+    let loaded = inputs.load()?;
+    let mut findings = findings::analyze_loaded(&loaded);
+    findings.retain(|finding| !args.ignore.contains(&finding.code));
+    match args.output {
+        Format::Table => output::print(&text::report(&inputs, &loaded, &findings))?,
+        format => output::print_value(&Answer { findings: &findings }, format)?,
+    }
+    let fails = findings.iter().any(|finding| finding.severity >= args.fail_on.severity());
+    Ok(if fails { ExitCode::from(1) } else { ExitCode::SUCCESS })
 }
 
 /// One code as programs read it.
 #[derive(Serialize)]
 struct Listed {
     code: &'static str,
-    severity: mutua_model::Severity,
+    severity: Severity,
     title: &'static str,
     explanation: &'static str,
     advice: &'static str,
 }
 
-/// Runs the command.
-#[allow(clippy::needless_pass_by_value)]
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    if args.output == Format::Table {
-        output::print(&list())?;
-    } else {
-        let codes: Vec<_> = CODES.iter().map(listed).collect();
-        output::print_value(&serde_json::json!({ "codes": codes }), args.output)?;
+impl Listed {
+    fn of(code: &Code) -> Self {
+        let Code { code, severity, title, explanation, advice } = *code;
+        Self { code, severity, title, explanation, advice }
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn listed(code: &Code) -> Listed {
-    let Code { code, severity, title, explanation, advice } = *code;
-    Listed { code, severity, title, explanation, advice }
-}
-
-fn list() -> String {
-    let mut text = String::new();
-    for code in CODES {
-        let (style, severity) = match code.severity {
-            mutua_model::Severity::Error => (BAD, "error"),
-            mutua_model::Severity::Warning => (WARN, "warning"),
-            mutua_model::Severity::Info => (output::DIM, "info"),
-        };
-        // Writing to a String cannot fail.
-        let _ = writeln!(
-            text,
-            "{style}{severity}[{}]{style:#} {HEAD}{}{HEAD:#}\n  {}\n  fix: {}\n",
-            code.code, code.title, code.explanation, code.advice
-        );
-    }
-    text
 }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+mod analyze;
 mod certs;
 mod control_plane;
 mod demo;
@@ -31,6 +32,8 @@ pub enum Command {
     Token(token::Args),
     /// Check each resource by itself: schema and Istio's semantic rules
     Validate(validate::Args),
+    /// Check resources against each other: what contradicts, does nothing, or weakens protection silently
+    Analyze(analyze::Args),
     /// The decision for one connection, or the effective mode of a workload, and why
     Explain(explain::Args),
     /// What every proxy runs: connected, generation acknowledged, certificate
@@ -52,6 +55,7 @@ impl Command {
             Self::Redirect(args) => redirect::run(args),
             Self::Token(args) => token::run(args),
             Self::Validate(args) => validate::run(args),
+            Self::Analyze(args) => analyze::run(&args),
             Self::Explain(args) => explain::run(args),
             Self::ProxyStatus(args) => proxy_status::run(&args),
             Self::Certs(args) => certs::run(&args),

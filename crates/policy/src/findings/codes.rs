@@ -32,6 +32,13 @@ const fn code(
 /// Every code that is raised, in order.
 pub const CODES: &[Code] = &[
     code(
+        "IST0106",
+        Error,
+        "The resource is invalid",
+        "Istio's schema or its rules for one resource refuse it; the message is Istio's own where it has one.",
+        "Correct the field; `mutua validate` shows the line.",
+    ),
+    code(
         "IST0128",
         Warning,
         "The server's certificate is not verified",
@@ -48,9 +55,9 @@ pub const CODES: &[Code] = &[
     code(
         "IST0133",
         Warning,
-        "A selector without labels selects everything",
-        "selector is written but holds no labels, so the policy is one for its whole namespace or mesh.",
-        "Remove the selector, or give it labels.",
+        "Accepted, but probably not what was meant",
+        "Istio accepts the resource with a warning: a selector without labels that selects everything, an unknown cipher suite, a field that does nothing.",
+        "Write what is meant, or remove the field.",
     ),
     code(
         "KIA0002",

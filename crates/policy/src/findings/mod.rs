@@ -4,10 +4,12 @@ pub mod codes;
 mod destination;
 mod index;
 mod peer;
+mod schema;
 
 #[cfg(test)]
 mod tests;
 
+use mutua_model::read::Loaded;
 use mutua_model::{Mesh, Meta, Severity};
 use serde::Serialize;
 
@@ -46,6 +48,17 @@ pub fn analyze(mesh: &Mesh) -> Vec<Finding> {
     out.list.sort();
     out.list.dedup();
     out.list
+}
+
+/// As [`analyze`], with what is wrong with each resource by itself (IST0106, IST0133).
+#[must_use]
+pub fn analyze_loaded(loaded: &Loaded) -> Vec<Finding> {
+    let mut all = analyze(&loaded.mesh);
+    let known: std::collections::HashSet<_> = all.iter().map(|one| (one.code, one.object.clone(), one.path.clone())).collect();
+    let by_itself = schema::findings(&loaded.diagnostics).into_iter();
+    all.extend(by_itself.filter(|one| !known.contains(&(one.code, one.object.clone(), one.path.clone()))));
+    all.sort();
+    all
 }
 
 /// Collects findings, leaving out those that their object silences.

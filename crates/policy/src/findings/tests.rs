@@ -242,6 +242,15 @@ fn every_code_is_raised_where_it_should_be_and_not_next_to_it() {
         assert!(misses.iter().all(|(found, ..)| *found != code), "near miss of {code}: {misses:?}");
         seen.insert(code);
     }
+    let loaded = |mode: &str| {
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: a, namespace: bar}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
+        );
+        let loaded = mutua_model::read::Inputs::from_texts([("a.yaml", text)]).load().unwrap();
+        super::analyze_loaded(&loaded).into_iter().map(|one| (one.code, one.path)).collect::<Vec<_>>()
+    };
+    assert_eq!((loaded("STRCT"), loaded("STRICT")), (vec![("IST0106", "spec/mtls/mode".to_owned())], vec![]));
+    seen.insert("IST0106");
     assert_eq!(seen, codes::CODES.iter().map(|code| code.code).collect());
 }
 
