@@ -131,6 +131,9 @@ fn summary(loaded: &Loaded) -> String {
     if errors > 0 {
         return format!("{BAD}invalid{BAD:#}: {}{warned} ({read})\n", counted(errors, "error"));
     }
+    if loaded.objects == 0 {
+        return format!("{WARN}nothing to check{WARN:#}: {read}{warned}\n");
+    }
     format!("{GOOD}valid{GOOD:#}: {read}{warned}\n")
 }
 

@@ -53,10 +53,23 @@ pub fn check_suites(suites: &Field<'_>, only_tls_1_3: bool, report: &mut Report)
             suite.warning(report, format!("ignoring invalid cipher suites: [{name}]; known and served: {}", known.join(", ")));
         }
     }
-    let only_always_on = items.iter().all(|suite| ALWAYS_ON.contains(&suite.text()));
-    if !items.is_empty() && !served && !only_tls_1_3 && !only_always_on {
+    if items.is_empty() || only_tls_1_3 {
+        return;
+    }
+    if !served {
         let known: Vec<_> = SERVED.iter().map(|(openssl, _)| *openssl).collect();
-        suites.error(report, format!("none of these cipher suites can be served; allowed: {}", known.join(", ")));
+        let text = "none of these cipher suites can be served with TLS 1.2; allowed";
+        suites.error(report, format!("{text}: {}, or minProtocolVersion TLSV1_3", known.join(", ")));
+    }
+}
+
+/// Warns of a list that leaves TLS 1.2 without a suite for the mesh's own certificates, whose keys are ECDSA.
+pub fn warn_without_ecdsa(suites: &Field<'_>, only_tls_1_3: bool, report: &mut Report) {
+    let served: Vec<_> = suites.items().filter(|suite| is_in(SERVED, suite.text())).collect();
+    let ecdsa = served.iter().any(|suite| suite.text().contains("ECDSA"));
+    if !served.is_empty() && !ecdsa && !only_tls_1_3 {
+        let text = "mesh certificates have ECDSA keys, for which no TLS 1.2 suite is listed: clients without TLS 1.3 are refused";
+        suites.warning(report, text);
     }
 }
 

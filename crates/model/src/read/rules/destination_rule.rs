@@ -50,27 +50,20 @@ struct Rule<'a> {
 
 impl Rule<'_> {
     fn traffic_policy(&self, policy: &Field<'_>, report: &mut Report) {
-        const FIELDS: &[&str] = &[
-            "outlierDetection",
-            "connectionPool",
-            "loadBalancer",
-            "tls",
-            "portLevelSettings",
-            "tunnel",
-            "proxyProtocol",
-            "retryBudget",
-        ];
+        const FIELDS: &[&str] =
+            &["outlierDetection", "connectionPool", "loadBalancer", "tls", "tunnel", "proxyProtocol", "retryBudget"];
         if !policy.is_given() {
             return;
         }
-        if !FIELDS.iter().any(|field| policy.get(field).is_given()) {
+        let ports = policy.get("portLevelSettings");
+        if !FIELDS.iter().any(|field| policy.get(field).is_given()) && ports.is_empty() {
             return policy.error_once(report, "traffic policy must have at least one field");
         }
         if policy.get("tunnel").is_given() && policy.get("proxyProtocol").is_given() {
             return policy.error(report, "tunnel and proxyProtocol must not be set together");
         }
         self.settings(policy, report);
-        for port in policy.get("portLevelSettings").items() {
+        for port in ports.items() {
             self.port_policy(&port, report);
         }
         tunnel(&policy.get("tunnel"), report);
@@ -95,7 +88,10 @@ impl Rule<'_> {
         if !policy.get("port").is_given() {
             policy.get("port").error(report, "portTrafficPolicy must have valid port");
         } else if number.integer().is_none_or(|port| names::port(port).is_err()) {
-            number.error_once(report, format!("portTrafficPolicy must have valid port; found {}", describe_port(&number)));
+            number.warning(
+                report,
+                format!("found {}; no Service has such a port, so this entry is never used", describe_port(&number)),
+            );
         }
         if !FIELDS.iter().any(|field| policy.get(field).is_given()) {
             return policy.error_once(report, "port traffic policy must have at least one field");

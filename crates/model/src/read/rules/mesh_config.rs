@@ -40,6 +40,8 @@ fn check_tls(mesh: &Field<'_>, report: &mut Report) {
         let only_tls_1_3 = settings.get("minProtocolVersion").text() == "TLSV1_3";
         ciphers::check_suites(&settings.get("cipherSuites"), only_tls_1_3, report);
     }
+    let only_tls_1_3 = meshed.get("minProtocolVersion").text() == "TLSV1_3";
+    ciphers::warn_without_ecdsa(&meshed.get("cipherSuites"), only_tls_1_3, report);
     ciphers::check_curves(&defaults.get("ecdhCurves"), report);
 }
 

@@ -107,7 +107,7 @@ fn without_resolution(spec: &Field<'_>, report: &mut Report) {
 
 fn by_dns(spec: &Field<'_>, resolution: &str, ports: &BTreeSet<&str>, report: &mut Report) {
     let given = spec.get("endpoints");
-    if given.is_empty() && !spec.get("workloadSelector").is_given() {
+    if given.is_empty() {
         for host in spec.get("hosts").items() {
             if let Err(why) = names::domain(host.text()) {
                 let text = "hosts must be FQDN or contain only prefix wildcards if no endpoints are provided for resolution mode";

@@ -464,8 +464,7 @@ fn cipher_suites_and_curves() {
     let warned = |mesh: &str| warnings("Istio", &with_mesh(mesh));
     let suites = |list: &str| format!("{{meshMTLS: {{cipherSuites: {list}}}}}");
     let path = "spec/values/meshConfig/meshMTLS/cipherSuites";
-    for served in ["[ECDHE-ECDSA-AES256-GCM-SHA384]", "[TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]", "[TLS_AES_128_GCM_SHA256]", "[]"]
-    {
+    for served in ["[ECDHE-ECDSA-AES256-GCM-SHA384]", "[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, TLS_AES_128_GCM_SHA256]", "[]"] {
         assert_eq!((errors("Istio", &with_mesh(&suites(served))), warned(&suites(served))), (vec![], vec![]), "{served}");
     }
     let partly = suites("[ECDHE-ECDSA-AES256-GCM-SHA384, AES128-SHA, ROT13]");
@@ -478,9 +477,12 @@ fn cipher_suites_and_curves() {
     assert_eq!(errors("Istio", &with_mesh(&partly)), [""; 0]);
     let none = errors("Istio", &with_mesh(&suites("[AES128-SHA, ROT13]")));
     assert!(
-        none[0].starts_with(&format!("{path}: none of these cipher suites can be served; allowed: ECDHE-ECDSA-")),
+        none[0].starts_with(&format!("{path}: none of these cipher suites can be served with TLS 1.2; allowed: ECDHE-ECDSA-")),
         "{none:?}"
     );
+    assert_eq!(errors("Istio", &with_mesh(&suites("[TLS_AES_128_GCM_SHA256]"))).len(), 1);
+    let rsa = warned(&suites("[ECDHE-RSA-AES256-GCM-SHA384]"));
+    assert!(rsa[0].starts_with(&format!("{path}: mesh certificates have ECDSA keys")), "{rsa:?}");
     let only_1_3 = "{meshMTLS: {minProtocolVersion: TLSV1_3, cipherSuites: [AES128-SHA]}}";
     assert_eq!(errors("Istio", &with_mesh(only_1_3)), [""; 0]);
     let curves = warned("{tlsDefaults: {ecdhCurves: [P-256, P-512, P-256]}}");

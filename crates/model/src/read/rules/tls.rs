@@ -20,7 +20,7 @@ pub fn check_client(tls: &Field<'_>, namespace: &str, report: &mut Report) {
         config_map(&credential, name, namespace, report);
     }
     if tls.get("insecureSkipVerify").is_true() {
-        let (roots, names) = (given("caCertificates"), tls.get("subjectAltNames").is_given());
+        let (roots, names) = (given("caCertificates"), !tls.get("subjectAltNames").is_empty());
         if mode == "SIMPLE" && (roots || names || credential.has_text()) {
             let text = "cannot specify CaCertificates or CredentialName or SubjectAltNames when InsecureSkipVerify is set true";
             tls.error(report, text);
