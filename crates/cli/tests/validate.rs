@@ -166,3 +166,19 @@ fn hostile_input_gets_an_answer() {
         assert_eq!(output.status.code(), expected, "{}", text(&output.stderr));
     }
 }
+
+/// Each folder of examples is what a user applies at once, so each is valid by itself.
+#[test]
+fn every_example_is_valid() {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let mut folders = 0;
+    for group in std::fs::read_dir(&examples).expect("examples") {
+        for folder in std::fs::read_dir(group.expect("readable").path()).expect("a group is a folder") {
+            let folder = folder.expect("readable").path();
+            let output = validate(&["-f", "."], &folder, "");
+            assert_eq!(output.status.code(), Some(0), "{}: {}{}", folder.display(), text(&output.stdout), text(&output.stderr));
+            folders += 1;
+        }
+    }
+    assert!(folders > 0, "no examples in {}", examples.display());
+}
