@@ -48,6 +48,27 @@ pub(crate) struct Certificate {
 #[derive(Debug, Deserialize)]
 pub(crate) struct Explained {
     pub outcome: String,
+    #[serde(default)]
+    pub trace: Vec<Reason>,
+}
+
+/// One step of a trace.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Reason {
+    #[serde(default)]
+    pub object: String,
+    pub effect: String,
+}
+
+impl Explained {
+    /// The trace in one line.
+    pub fn why(&self) -> String {
+        let word = |reason: &Reason| match reason.object.as_str() {
+            "" => reason.effect.clone(),
+            object => format!("{object}: {}", reason.effect),
+        };
+        self.trace.iter().map(word).collect::<Vec<_>>().join("; ")
+    }
 }
 
 impl ControlPlane {

@@ -10,6 +10,7 @@ use mutua_lab::{Marker, SENTINEL, Sightings};
 use serde::Deserialize;
 
 use super::Stop;
+use super::ask::Explained;
 use super::scenario::{By, CERTIFICATE_OF, Row, TRUST_DOMAIN, Workload, callee, workload};
 use super::world::{World, address};
 use crate::api_client::Api;
@@ -27,7 +28,7 @@ pub(crate) struct Seen {
     /// What the sidecar of who was called recorded.
     pub server: Option<Record>,
     /// What `explain` says about the pair; not asked about callers that speak TLS themselves.
-    pub explained: Option<String>,
+    pub explained: Option<Explained>,
     pub caller: &'static Workload,
     pub callee: &'static Workload,
 }
@@ -81,7 +82,7 @@ pub(crate) fn make(world: &World, row: &Row, stop: &Stop) -> anyhow::Result<Seen
     } else {
         None
     };
-    let explained = if by_itself { None } else { Some(world.control.explain(row.from, row.to)?.outcome) };
+    let explained = if by_itself { None } else { Some(world.control.explain(row.from, row.to)?) };
     Ok(Seen { outcome, clear: world.sniffer.sightings(&marker), heard, client, server, explained, caller, callee })
 }
 

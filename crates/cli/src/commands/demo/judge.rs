@@ -20,9 +20,9 @@ pub(crate) fn judge(row: &Row, seen: &Seen) -> Vec<String> {
         problems.push("the listener on the bridge missed the end of the call".to_owned());
     }
     if let Some(explained) = &seen.explained
-        && explained != row.expect.outcome()
+        && explained.outcome != row.expect.outcome()
     {
-        problems.push(format!("explain says {explained}"));
+        problems.push(format!("explain says {}: {}", explained.outcome, explained.why()));
     }
     problems
 }

@@ -35,6 +35,9 @@ pub(crate) fn row(row: &Row, seen: &Seen, problems: &[String]) -> anyhow::Result
     if !detail.is_empty() {
         text.push_str(&format!("      {DIM}{detail}{DIM:#}\n"));
     }
+    if let Some(explained) = seen.explained.as_ref().filter(|explained| explained.outcome != "mtls") {
+        text.push_str(&format!("      {DIM}why: {}{DIM:#}\n", explained.why()));
+    }
     for problem in problems {
         text.push_str(&format!("      {BAD}{problem}{BAD:#}\n"));
     }
