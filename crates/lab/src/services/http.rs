@@ -116,7 +116,11 @@ pub fn write_request(writer: &mut impl Write, url: &Url, marker: Option<&Marker>
 
 /// Writes a response with a JSON body.
 pub fn write_response(writer: &mut impl Write, status: u16, body: &serde_json::Value) -> io::Result<()> {
-    let reason = if status == 200 { "OK" } else { "Bad Gateway" };
+    let reason = match status {
+        200 => "OK",
+        400 => "Bad Request",
+        _ => "Bad Gateway",
+    };
     let body = serde_json::to_vec(body)?;
     let length = body.len();
     let head = format!("HTTP/1.1 {status} {reason}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n");

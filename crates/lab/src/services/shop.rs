@@ -1,6 +1,6 @@
 //! An HTTP service that answers with JSON; a storefront calls its back ends first, once for each request.
 
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
@@ -36,6 +36,10 @@ impl Shop {
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?.to_string();
         let mut reader = BufReader::new(stream);
+        if reader.fill_buf()?.first().is_some_and(|first| !first.is_ascii_alphabetic()) {
+            // TLS, most likely. Servers say so in plain HTTP.
+            return write_response(&mut &*stream, 400, &json!({ "error": "this is a plain HTTP port" }));
+        }
         while let Some(request) = read_message(&mut reader)? {
             let marker = request.header(MARKER_HEADER).and_then(|value| Marker::at_start(value.as_bytes()));
             let calls: Vec<Value> = self.calls.iter().map(|url| self.ask(url, marker.as_ref())).collect();

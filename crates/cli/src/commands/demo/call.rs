@@ -40,8 +40,10 @@ pub(crate) struct Record {
     pub direction: String,
     pub peer_address: String,
     pub original_destination: String,
+    /// Empty while it is not decided.
     pub outcome: String,
     pub reason: Option<String>,
+    pub message: Option<String>,
     pub tls_version: Option<String>,
     pub cipher: Option<String>,
     pub group: Option<String>,
@@ -65,7 +67,10 @@ pub(crate) fn make(world: &World, row: &Row, stop: &Stop) -> anyhow::Result<Seen
     let by_itself = matches!(row.by, By::Tls | By::Tls12);
     let client = match outcome.local {
         Some(local) if caller.sidecar => {
-            find(world, caller, stop, |record| record.direction == "outbound" && record.peer_address == local.to_string())?
+            let sought = |record: &Record| {
+                record.direction == "outbound" && record.peer_address == local.to_string() && record.start >= begun
+            };
+            find(world, caller, stop, sought)?
         }
         _ => None,
     };
@@ -113,9 +118,8 @@ fn find(world: &World, of: &Workload, stop: &Stop, sought: impl Fn(&Record) -> b
     let admin = Api { api: Some(socket), state: None };
     let deadline = Instant::now() + LISTED_WITHIN;
     loop {
-        let records: Vec<Record> = admin.get("/connections").with_context(|| format!("asking the sidecar of {}", of.name))?;
-        // A connection that still runs has no outcome yet.
-        let fitting = records.into_iter().filter(|record| !record.outcome.is_empty() && sought(record));
+        let listed: Vec<Record> = admin.get("/connections").with_context(|| format!("asking the sidecar of {}", of.name))?;
+        let fitting = listed.into_iter().filter(|record| !record.outcome.is_empty() && sought(record));
         if let Some(record) = fitting.max_by_key(|record| record.start) {
             return Ok(Some(record));
         }

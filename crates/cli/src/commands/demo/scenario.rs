@@ -257,7 +257,7 @@ pub(crate) const STEPS: &[Step] = &[
         remark: "a rule for every host takes the choice from auto mTLS: the API server cannot answer TLS",
         rows: &[
             http("shop/storefront", "basket.shop:80", Expect::Mtls),
-            http("shop/storefront", "kubernetes.default:443", refused(Refuser::Client, "UNTRUSTED_CERTIFICATE")),
+            http("shop/storefront", "kubernetes.default:443", refused(Refuser::Client, "TLS_PROTOCOL_ERROR")),
         ],
     },
     Step {
@@ -331,7 +331,7 @@ pub(crate) const STEPS: &[Step] = &[
         folder: "11-wrong-name",
         files: files::WRONG_NAME,
         remark: "the caller's sidecar refuses the server",
-        rows: &[http("shop/storefront", "partner.example.com:80", Expect::WrongServer { code: "wrong_identity" })],
+        rows: &[http("shop/storefront", "partner.example.com:80", Expect::WrongServer { code: "PEER_IDENTITY_MISMATCH" })],
     },
     Step {
         title: "minimum TLS version TLSV1_3",

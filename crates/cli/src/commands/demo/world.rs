@@ -20,7 +20,7 @@ use super::{Stop, runner};
 use crate::output::{DIM, note};
 
 /// Connections that carry it are the sidecars' own.
-const MARK: &str = "0x539";
+const MARK: &str = "1337";
 /// How long anything may take on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// From issuance to the end of a leaf: renewals happen at half of it.
