@@ -2,12 +2,12 @@
 
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::http::{Url, read_message, write_request};
+use super::http::{PATIENCE, Url, read_message, write_request};
 use super::tls::{MeshClient, TlsStream};
 use crate::Marker;
 
@@ -41,6 +41,9 @@ pub struct Outcome {
     /// From connecting to the end of the answer.
     pub millis: u64,
 }
+
+/// How long a TCP caller waits for the server to speak first.
+const GREETING_WITHIN: Duration = Duration::from_secs(1);
 
 /// Makes one call; what went wrong stands in the outcome.
 #[must_use]
@@ -91,15 +94,23 @@ fn over_http(mut stream: impl io::Read + Write, url: &Url, marker: &Marker, outc
 fn over_tcp(mut stream: &TcpStream, marker: &Marker, outcome: &mut Outcome) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = String::new();
-    if reader.read_line(&mut line)? == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a greeting"));
+    stream.set_read_timeout(Some(GREETING_WITHIN))?;
+    match reader.read_line(&mut line) {
+        Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a greeting")),
+        // Who is not greeted speaks first after all, to learn more.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        other => drop(other?),
     }
     let greeting = line.trim_end().to_owned();
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{marker}\r\n").as_bytes())?;
     line.clear();
     reader.read_line(&mut line)?;
+    if greeting.is_empty() && line.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed without a greeting"));
+    }
     outcome.body = serde_json::json!({ "greeting": greeting, "answer": line.trim_end() });
-    if line.trim_end() != format!("250 {marker}") {
+    if greeting.is_empty() || line.trim_end() != format!("250 {marker}") {
         return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "closed before the answer"));
     }
     outcome.ok = true;

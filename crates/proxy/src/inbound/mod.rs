@@ -147,12 +147,14 @@ async fn sight(
     if !needs_detection(mode, protocol) {
         return Ok(Some(sighted));
     }
-    if mode != Mode::Strict && tokio::time::timeout(SILENCE, stream.readable()).await.is_err() {
+    // Peeking waits for bytes or an end; readiness alone may be reported when there is neither.
+    let (mut callers, mut applications) = ([0], [0]);
+    if mode != Mode::Strict && tokio::time::timeout(SILENCE, stream.peek(&mut callers)).await.is_err() {
         let application = dial(sidecar, connection).await?;
         let server_first = tokio::select! {
             biased;
-            _ = stream.readable() => false,
-            _ = application.readable() => true,
+            _ = stream.peek(&mut callers) => false,
+            _ = application.peek(&mut applications) => true,
         };
         sighted.application = Some(application);
         if server_first {
