@@ -40,7 +40,7 @@ macro_rules! reasons {
 
 reasons! {
     PlaintextOnStrictPort "PLAINTEXT_ON_STRICT_PORT"
-        "The caller sent plaintext to a port that accepts mutual TLS only."
+        "The caller sent plaintext, or waits in silence for the server to speak first, on a port that accepts mutual TLS only."
         "Give the caller a sidecar, or look why its side sends plaintext: mutua explain --from CALLER --to HOST:PORT.";
     NonMeshTlsOnHttpPort "NON_MESH_TLS_ON_HTTP_PORT"
         "The caller sent TLS that is not the mesh's own to a PERMISSIVE port that is declared HTTP."
@@ -86,7 +86,7 @@ reasons! {
         "The usual cause: plaintext to a port in mode STRICT; the other end's log says so.";
     HandshakeTimeout "HANDSHAKE_TIMEOUT"
         "The peer did not complete the TLS handshake in time."
-        "A slow or silent peer, or a server-first client without TLS on a STRICT port.";
+        "A slow or overloaded peer.";
     ClientHelloTooLarge "CLIENT_HELLO_TOO_LARGE"
         "The first TLS message is larger than any client of good faith sends."
         "Look at what the caller sends.";

@@ -38,7 +38,7 @@ pub struct Settings {
     #[arg(long, value_name = "NAME", default_value = "istio-system")]
     pub root_namespace: String,
     /// A mark for the sidecar's own sockets, for capture rules that exempt by mark; the user is then not changed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = mark)]
     pub mark: Option<u32>,
     /// The user to become when started as root, which the capture rules exempt
     #[arg(long, value_name = "ID", default_value_t = PROXY_ID)]
@@ -140,6 +140,15 @@ fn workload(text: &str) -> Result<Workload, String> {
     }
 }
 
+/// Reads a mark, decimal or hexadecimal with `0x`, as `mutua redirect --exempt-mark` does.
+fn mark(text: &str) -> Result<u32, String> {
+    let read = text.strip_prefix("0x").map_or_else(|| text.parse(), |digits| u32::from_str_radix(digits, 16));
+    match read {
+        Ok(mark) if mark != 0 => Ok(mark),
+        _ => Err(format!("{text:?} is no mark; write a number such as 1337 or 0x539")),
+    }
+}
+
 /// Reads a duration of one number and a unit.
 fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; write it like 45s, 500ms or 2m");
@@ -164,6 +173,14 @@ mod tests {
         assert_eq!(workload("shop/front.v1").unwrap().to_string(), "shop/front.v1");
         for wrong in ["", "shop", "shop/", "/front", "shop/front/x", "shop/../x/", "Shop/front", "a.b/c"] {
             assert!(workload(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_mark_is_decimal_or_hexadecimal() {
+        assert_eq!((mark("1337"), mark("0x539")), (Ok(1337), Ok(1337)));
+        for wrong in ["", "0", "0x", "x", "-1", "0x1ffffffff"] {
+            assert!(mark(wrong).is_err(), "{wrong}");
         }
     }
 

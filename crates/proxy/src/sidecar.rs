@@ -204,9 +204,10 @@ pub fn judge(ended: Ended, connection: &Connection) -> Result<(), Refusal> {
         }
         Ended::Closed { .. } | Ended::Reset { .. } => Ok(()),
         Ended::Tls { on: _, error } => Err(refusal(&error)),
-        Ended::Truncated { on } => {
-            let end = if on == End::Downstream { "caller" } else { "dialled" };
-            Err(Refusal::new(Reason::Truncated, format!("the {end} end closed without TLS's closing message")))
+        // Callers that are done often just close; the application was reset, which is all that matters.
+        Ended::Truncated { on: End::Downstream } => Ok(()),
+        Ended::Truncated { on: End::Upstream } => {
+            Err(Refusal::new(Reason::Truncated, "the dialled end closed without TLS's closing message"))
         }
         Ended::Cut(reason) => Err(Refusal::new(reason, reason.meaning())),
     }

@@ -27,6 +27,9 @@ pub use decide::{Verdict, decide, needs_detection};
 
 /// How long a caller may be silent, on a port that takes plaintext, before the application is dialled.
 const SILENCE: Duration = Duration::from_millis(200);
+/// How long a caller may be silent on a port that takes mutual TLS only. Clients of TLS speak at once; a mesh sidecar
+/// waits at most one second for its application's first bytes.
+const STRICT_SILENCE: Duration = Duration::from_secs(3);
 
 /// What was seen of a connection, and the application if it was dialled already.
 struct Sighted {
@@ -147,14 +150,16 @@ async fn sight(
     if !needs_detection(mode, protocol) {
         return Ok(Some(sighted));
     }
-    // Peeking waits for bytes or an end; readiness alone may be reported when there is neither.
-    let (mut callers, mut applications) = ([0], [0]);
-    if mode != Mode::Strict && tokio::time::timeout(SILENCE, stream.peek(&mut callers)).await.is_err() {
+    if mode == Mode::Strict && tokio::time::timeout(STRICT_SILENCE, speaks(stream)).await.is_err() {
+        let message = "the caller says nothing: it waits for the server to speak first, without TLS";
+        return Err(Refusal::new(Reason::PlaintextOnStrictPort, message));
+    }
+    if mode != Mode::Strict && tokio::time::timeout(SILENCE, speaks(stream)).await.is_err() {
         let application = dial(sidecar, connection).await?;
         let server_first = tokio::select! {
             biased;
-            _ = stream.peek(&mut callers) => false,
-            _ = application.peek(&mut applications) => true,
+            () = speaks(stream) => false,
+            () = speaks(&application) => true,
         };
         sighted.application = Some(application);
         if server_first {
@@ -165,6 +170,11 @@ async fn sight(
     let decided = decided
         .map_err(|_| Refusal::new(Reason::HandshakeTimeout, format!("nothing decisive came within {HANDSHAKE_TIMEOUT:?}")))?;
     Ok(decided?.map(|first| Sighted { first, ..sighted }))
+}
+
+/// Waits for the first byte, an end or an error. Readiness alone may be a false alarm.
+async fn speaks(stream: &TcpStream) {
+    let _ = stream.peek(&mut [0]).await;
 }
 
 async fn read_first(stream: &TcpStream, head: &mut Vec<u8>, mode: Mode) -> Result<Option<First>, Refusal> {

@@ -1,0 +1,205 @@
+//! A mesh in one process: sidecars over loopback, with the capture rules' answer given by the test.
+#![allow(dead_code, clippy::unwrap_used, reason = "a test fails by panicking; each test uses a part")]
+
+pub mod wire;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use mutua_identity::{Ca, Credentials, PrivateKey, TrustDomain, certificate_request};
+use mutua_proxy::access_log::AccessLogger;
+use mutua_proxy::capture::{Capture, Dialer, bind};
+use mutua_proxy::connections::{Direction, Outcome, Record};
+use mutua_proxy::reasons::Reason;
+use mutua_proxy::sidecar::Sidecar;
+use mutua_proxy::world::{Change, World};
+use mutua_wire::discovery::Resource;
+use mutua_wire::{MeshResource, mesh};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
+pub const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
+
+/// A certificate authority.
+pub struct Authority {
+    ca: Ca,
+    _folder: tempfile::TempDir,
+}
+
+impl Authority {
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = Ca::load_or_create(folder.path(), &TrustDomain::new("cluster.local").unwrap()).unwrap();
+        Self { ca, _folder: folder }
+    }
+
+    pub fn leaf(&self, id: &str) -> Credentials {
+        let key = PrivateKey::generate().unwrap();
+        let csr = certificate_request(&key).unwrap();
+        let issued = self.ca.sign(&csr, &id.parse().unwrap(), Duration::from_secs(3600)).unwrap();
+        Credentials::new(&key, &issued.chain_pem).unwrap()
+    }
+
+    pub fn roots(&self) -> Vec<String> {
+        self.ca.bundle().roots_pem()
+    }
+
+    pub fn bundle(&self) -> &mutua_identity::TrustBundle {
+        self.ca.bundle()
+    }
+}
+
+/// The capture rules of a test: every connection wanted to go to one place.
+#[derive(Clone, Default)]
+pub struct Wanted(Arc<Mutex<Option<SocketAddr>>>);
+
+impl Wanted {
+    pub fn set(&self, address: SocketAddr) {
+        *self.0.lock().unwrap() = Some(address);
+    }
+}
+
+impl Capture for Wanted {
+    fn original_destination(&self, _: &TcpStream) -> io::Result<SocketAddr> {
+        self.0.lock().unwrap().ok_or_else(|| io::Error::other("not captured"))
+    }
+}
+
+/// A running sidecar with one listener.
+pub struct Running {
+    pub sidecar: Arc<Sidecar>,
+    pub address: SocketAddr,
+    pub wanted: Wanted,
+    pub stop: CancellationToken,
+}
+
+impl Running {
+    pub async fn start(direction: Direction, credentials: Option<Credentials>) -> Self {
+        Self::with(direction, credentials, |_| {}).await
+    }
+
+    pub async fn with(direction: Direction, credentials: Option<Credentials>, change: impl FnOnce(&mut Sidecar)) -> Self {
+        let world = Arc::new(World::default());
+        if let Some(credentials) = credentials {
+            world.set_credentials(credentials).unwrap();
+        }
+        let wanted = Wanted::default();
+        let mut sidecar = Sidecar::new(world, Dialer::default(), Box::new(wanted.clone()), AccessLogger::silent());
+        change(&mut sidecar);
+        let sidecar = Arc::new(sidecar);
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        tokio::spawn(Arc::clone(&sidecar).serve(listener, direction, TaskTracker::new(), stop.clone()));
+        tokio::spawn(mutua_proxy::drain::follow(Arc::clone(&sidecar), stop.clone()));
+        Self { sidecar, address, wanted, stop }
+    }
+
+    /// Sends the sidecar one resource.
+    pub fn put<M: MeshResource>(&self, name: &str, message: &M) {
+        self.try_put(name, message).unwrap();
+    }
+
+    pub fn try_put<M: MeshResource>(&self, name: &str, message: &M) -> Result<(), mutua_proxy::world::ApplyError> {
+        let any = message.pack();
+        let version = mutua_wire::content_version(&any.value);
+        let resource = Resource { name: name.to_owned(), version, resource: Some(any), aliases: Vec::new() };
+        let (type_url, resources) = (M::TYPE_URL, [resource]);
+        self.sidecar.world.apply(&Change { type_url, generation: "1", resources: &resources, removed: &[] })
+    }
+
+    /// Everything a sidecar needs before it serves.
+    pub fn configure(&self, authority: &Authority, inbound: &mesh::InboundPolicy) {
+        self.put("default", &mesh::TrustBundle { roots: authority.roots() });
+        self.put("default", &wire::settings(mesh::OutboundPolicy::AllowAny));
+        self.put("shop/it", inbound);
+    }
+
+    /// The only connection's record once `fits`.
+    pub async fn record(&self, fits: impl Fn(&Record) -> bool) -> Record {
+        let deadline = SystemTime::now() + PATIENCE;
+        loop {
+            let records = self.sidecar.connections.records();
+            if let Some(record) = records.iter().rev().find(|record| fits(record)) {
+                return record.clone();
+            }
+            assert!(SystemTime::now() < deadline, "no such record among {records:#?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub async fn closed(&self) -> Record {
+        self.record(|record| record.state == "closed").await
+    }
+
+    pub async fn refused(&self, reason: Reason) -> Record {
+        let record = self.record(|record| record.reason == Some(reason)).await;
+        assert_eq!(record.outcome, Some(Outcome::Refused), "{record:#?}");
+        record
+    }
+}
+
+/// An application that answers what it is told.
+pub struct App {
+    pub address: SocketAddr,
+    pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl App {
+    /// Echoes until the peer's end, then ends itself. Each connection's bytes are kept in `seen`.
+    pub async fn echo() -> Self {
+        Self::speaking(b"").await
+    }
+
+    /// Says `greeting` first, then echoes.
+    pub async fn speaking(greeting: &'static [u8]) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+        let kept = Arc::clone(&seen);
+        tokio::spawn(async move {
+            loop {
+                let Ok((mut stream, _)) = listener.accept().await else { return };
+                let kept = Arc::clone(&kept);
+                tokio::spawn(async move {
+                    let at = {
+                        let mut kept = kept.lock().unwrap();
+                        kept.push(Vec::new());
+                        kept.len() - 1
+                    };
+                    stream.write_all(greeting).await.ok();
+                    let mut buffer = vec![0; 16 * 1024];
+                    while let Ok(count @ 1..) = stream.read(&mut buffer).await {
+                        kept.lock().unwrap()[at].extend_from_slice(&buffer[..count]);
+                        if stream.write_all(&buffer[..count]).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, seen }
+    }
+
+    pub fn heard(&self) -> Vec<Vec<u8>> {
+        self.seen.lock().unwrap().clone()
+    }
+}
+
+pub async fn read_exactly(stream: &mut TcpStream, count: usize) -> Vec<u8> {
+    let mut bytes = vec![0; count];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut bytes)).await.expect("in time").expect("bytes");
+    bytes
+}
+
+/// What comes until the end, or the error that ended it.
+pub async fn read_to_end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("in time").map(|_| bytes)
+}
