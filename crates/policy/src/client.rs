@@ -73,7 +73,8 @@ pub(crate) fn decide(question: &Question<'_>) -> ClientDecision {
         Some(written) => by_rule(question, &written),
         None => by_auto_mtls(question),
     };
-    decision.uniform = question.service.original_destination() || rule.is_some_and(|rule| tls::is_passthrough(rule, *subset));
+    decision.uniform =
+        question.service.original_destination() || rule.is_some_and(|rule| tls::dials_original(rule, *number, *subset));
     decision.endpoint_mode = rule.and_then(|rule| tls::of_endpoint(rule, *number, *subset));
     decision
 }
@@ -97,7 +98,8 @@ fn by_rule(question: &Question<'_>, written: &WrittenTls) -> ClientDecision {
         }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
             decision.sni = (!settings.sni.is_empty()).then(|| settings.sni.clone());
-            let of_entry = if question.service.entry { question.service.accounts.clone() } else { Vec::new() };
+            // Accounts become names only for services of the registry of ServiceEntries.
+            let of_entry = if question.service.entry { default_names(question) } else { Vec::new() };
             decision.subject_alt_names = given(&settings.subject_alt_names).unwrap_or(of_entry);
             drop_credentials(&mut decision, written);
         }

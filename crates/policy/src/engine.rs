@@ -6,9 +6,11 @@ use std::sync::Arc;
 use mutua_model::{Kind, Mesh, OutboundPolicy};
 
 use crate::client::{self, ClientDecision, Question};
+use crate::client_class::{ClientClass, Views};
 use crate::destination_rule::{MergedRule, RuleIndex};
 use crate::peer_authentication::{Effective, PeerPolicies};
 use crate::service::{self, Endpoint, Service};
+use crate::trace::Step;
 use crate::visibility::{self, Sidecars};
 use crate::workload::{self, Workload};
 
@@ -78,8 +80,9 @@ pub struct Engine {
     pub(crate) policies: PeerPolicies,
     rules: RuleIndex,
     pub(crate) sidecars: Sidecars,
+    views: Views,
     /// What each workload accepts.
-    effective: Vec<Effective>,
+    effective: Vec<Arc<Effective>>,
     by_name: HashMap<(String, String), Vec<usize>>,
     by_host: HashMap<String, Vec<usize>>,
     wildcard_hosts: Vec<usize>,
@@ -97,10 +100,12 @@ impl Engine {
         let workloads = workload::all(&mesh);
         let services = service::all(&mesh, &workloads);
         let policies = PeerPolicies::new(&mesh);
-        let effective = workloads.iter().map(|one| policies.effective(&one.namespace, &one.labels)).collect();
+        let effective = policies.effective_of_all(workloads.iter().map(|one| (one.namespace.as_str(), &one.labels)));
+        let (rules, sidecars) = (RuleIndex::new(&mesh), Sidecars::new(&mesh));
         let mut engine = Self {
-            rules: RuleIndex::new(&mesh),
-            sidecars: Sidecars::new(&mesh),
+            views: Views::new(&mesh, &services, &rules, &sidecars),
+            rules,
+            sidecars,
             by_name: HashMap::new(),
             by_host: HashMap::new(),
             wildcard_hosts: Vec::new(),
@@ -208,15 +213,15 @@ impl Engine {
     }
 
     /// What the workload at a position accepts.
-    pub(crate) fn accepts(&self, at: usize) -> &Effective {
+    pub(crate) fn accepts(&self, at: usize) -> &Arc<Effective> {
         &self.effective[at]
     }
 
     /// What an endpoint accepts, whether it is a workload of the mesh or not.
-    pub(crate) fn endpoint_accepts(&self, endpoint: &Endpoint) -> std::borrow::Cow<'_, Effective> {
+    pub(crate) fn endpoint_accepts(&self, endpoint: &Endpoint) -> Arc<Effective> {
         match endpoint.workload {
-            Some(at) => std::borrow::Cow::Borrowed(&self.effective[at]),
-            None => std::borrow::Cow::Owned(self.policies.effective(&endpoint.namespace, &endpoint.labels)),
+            Some(at) => Arc::clone(&self.effective[at]),
+            None => Arc::new(self.policies.effective(&endpoint.namespace, &endpoint.labels)),
         }
     }
 
@@ -226,13 +231,15 @@ impl Engine {
         selecting.map(|(service, endpoint)| (&self.services[*service], &self.services[*service].endpoints[*endpoint]))
     }
 
-    /// The services of exactly that host, oldest first; else the wildcard hosts that cover it.
-    pub(crate) fn services_of_host(&self, host: &str) -> Vec<&Service> {
-        if let Some(found) = self.by_host.get(host) {
-            return found.iter().map(|at| &self.services[*at]).collect();
-        }
-        let mut covering: Vec<&Service> =
-            self.wildcard_hosts.iter().map(|at| &self.services[*at]).filter(|one| crate::host::covers(&one.host, host)).collect();
+    /// The services of exactly that host; Kubernetes' before ServiceEntries, oldest first.
+    pub(crate) fn services_of_exact_host(&self, host: &str) -> Vec<&Service> {
+        self.by_host.get(host).into_iter().flatten().map(|at| &self.services[*at]).collect()
+    }
+
+    /// The services whose wildcard host covers a name, the most specific first.
+    pub(crate) fn services_covering(&self, host: &str) -> Vec<&Service> {
+        let wild = self.wildcard_hosts.iter().map(|at| &self.services[*at]);
+        let mut covering: Vec<&Service> = wild.filter(|one| crate::host::covers(&one.host, host)).collect();
         covering.sort_by(|a, b| crate::host::by_specificity(&a.host, &b.host));
         covering
     }
@@ -242,14 +249,18 @@ impl Engine {
         self.by_address.get(address).into_iter().flatten().map(|at| &self.services[*at])
     }
 
-    /// Of several services with one host the one a client sees: its own namespace's, else the first.
+    /// Of several services with one host the one a client sees: what is private to its namespace, else the first (those
+    /// of Kubernetes before ServiceEntries, then the oldest); with a Sidecar's egress section its own namespace's.
     pub(crate) fn visible<'e>(&'e self, client: &Workload, candidates: &[&'e Service], port: u16) -> Option<&'e Service> {
         let sidecar = self.sidecars.of(client);
         let sees = |service: &&&Service| {
             visibility::exported(service, &client.namespace) && visibility::imported(sidecar, &client.namespace, service, port)
         };
-        let own = candidates.iter().filter(sees).find(|service| service.namespace == client.namespace);
-        own.or_else(|| candidates.iter().find(sees)).copied()
+        let limited = sidecar.is_some_and(|sidecar| sidecar.egress.is_some());
+        let comes_first =
+            |service: &&&Service| service.namespace == client.namespace && (limited || visibility::private(service));
+        let first = candidates.iter().filter(sees).find(comes_first);
+        first.or_else(|| candidates.iter().find(sees)).copied()
     }
 
     /// The DestinationRule that a client uses for a service.
@@ -268,8 +279,16 @@ impl Engine {
         client::decide(&Question { mesh: &self.mesh, policies: &self.policies, service, port, subset, rule })
     }
 
-    /// Whether clients of a namespace may decide differently by their labels.
-    pub(crate) fn labels_matter(&self, namespace: &str) -> bool {
-        self.rules.selects_in(namespace) || self.sidecars.selects_in(namespace)
+    /// Why the other rules that cover a service do not count for a client, and what was merged into the one that does.
+    pub(crate) fn other_rules(&self, client: &Workload, service: &Service, used: Option<&MergedRule>) -> Vec<Step> {
+        let mut steps = used.map(MergedRule::merge_steps).unwrap_or_default();
+        steps.extend(self.rules.passed_over((&client.namespace, &client.labels), (&service.host, &service.namespace), used));
+        steps
+    }
+
+    /// The class of a client: those of one class get the same destinations.
+    #[must_use]
+    pub fn client_class(&self, client: &Workload) -> ClientClass {
+        self.views.class(client)
     }
 }

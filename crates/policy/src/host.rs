@@ -9,8 +9,7 @@ pub(crate) fn is_wildcard(host: &str) -> bool {
 pub(crate) fn covers(pattern: &str, host: &str) -> bool {
     match (pattern.strip_prefix('*'), host.strip_prefix('*')) {
         (None, None) => pattern == host,
-        // A name is never covered by a wildcard of which nothing is left for the star.
-        (Some(suffix), None) => host.ends_with(suffix) && (suffix.is_empty() || host.len() > suffix.len()),
+        (Some(suffix), None) => host.ends_with(suffix),
         (Some(suffix), Some(rest)) => rest.ends_with(suffix),
         (None, Some(_)) => false,
     }
@@ -23,7 +22,7 @@ pub(crate) fn by_specificity(a: &str, b: &str) -> std::cmp::Ordering {
 
 /// A DestinationRule's host in full: short names belong to the rule's own namespace (`ResolveShortnameToFQDN`).
 pub(crate) fn resolve_short(host: &str, namespace: &str, domain: &str) -> String {
-    if host.contains('.') || host.starts_with('*') || host.parse::<std::net::IpAddr>().is_ok() {
+    if host.contains('.') || host == "*" || host.parse::<std::net::IpAddr>().is_ok() {
         return host.to_owned();
     }
     format!("{host}.{namespace}.svc.{domain}")
@@ -40,6 +39,7 @@ mod tests {
             ("*.foo.com", "foo.com", false),
             ("*.foo.com", "a.foo.com", true),
             ("*.foo.com", "a.b.foo.com", true),
+            ("*foo.com", "foo.com", true),
             ("*-b.ns.svc.cluster.local", "a-b.ns.svc.cluster.local", true),
             ("*.com", "*.foo.com", true),
             ("*.foo.com", "*.com", false),
@@ -53,6 +53,7 @@ mod tests {
     #[test]
     fn short_names_belong_to_the_rules_namespace() {
         assert_eq!(resolve_short("reviews", "shop", "cluster.local"), "reviews.shop.svc.cluster.local");
+        assert_eq!(resolve_short("*-v1", "shop", "cluster.local"), "*-v1.shop.svc.cluster.local");
         for verbatim in ["reviews.prod", "*", "*.local", "10.0.0.1", "::1"] {
             assert_eq!(resolve_short(verbatim, "shop", "cluster.local"), verbatim);
         }

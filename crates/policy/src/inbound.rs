@@ -64,8 +64,8 @@ impl Engine {
     pub fn inbound(&self, workload: &Workload) -> Inbound {
         let at = self.place_of(workload);
         let effective = at.map_or_else(
-            || std::borrow::Cow::Owned(self.policies.effective(&workload.namespace, &workload.labels)),
-            |at| std::borrow::Cow::Borrowed(self.accepts(at)),
+            || std::sync::Arc::new(self.policies.effective(&workload.namespace, &workload.labels)),
+            |at| std::sync::Arc::clone(self.accepts(at)),
         );
         let port = |(number, known): (u16, Known)| InboundPort {
             port: number,
@@ -99,7 +99,9 @@ impl Engine {
     }
 
     pub(crate) fn place_of(&self, workload: &Workload) -> Option<usize> {
-        let key = |one: &Workload| (one.namespace.clone(), one.name.clone(), one.kind);
+        fn key(one: &Workload) -> (&str, &str, mutua_model::Kind) {
+            (&one.namespace, &one.name, one.kind)
+        }
         self.workloads().binary_search_by(|one| key(one).cmp(&key(workload))).ok()
     }
 
@@ -107,7 +109,9 @@ impl Engine {
     pub(crate) fn known_ports(&self, workload: &Workload) -> BTreeMap<u16, Known> {
         let mut ports: BTreeMap<u16, Known> = BTreeMap::new();
         let at = self.place_of(workload);
-        for (service, endpoint) in at.into_iter().flat_map(|at| self.services_of(at)) {
+        let mut selecting: Vec<_> = at.into_iter().flat_map(|at| self.services_of(at)).collect();
+        selecting.sort_by(|(a, _), (b, _)| a.meta.age_order().cmp(&b.meta.age_order()));
+        for (service, endpoint) in selecting {
             for (declared, number) in service.ports.iter().zip(&endpoint.ports) {
                 let Some(number) = number.filter(|_| declared.protocol != AppProtocol::Udp) else { continue };
                 let known = ports.entry(number).or_default();

@@ -7,6 +7,7 @@
 //! resources that are each valid by themselves.
 
 mod client;
+mod client_class;
 mod destination_rule;
 mod endpoint;
 mod engine;
@@ -19,15 +20,17 @@ mod outbound;
 mod outcome;
 mod peer_authentication;
 mod service;
+mod shared_endpoints;
 mod trace;
 mod visibility;
 mod workload;
 
 pub use client::ClientDecision;
+pub use client_class::ClientClass;
 pub use engine::{Engine, QueryError};
 pub use explain::{ConnectionAnswer, ConnectionQuery, WorkloadAnswer};
 pub use inbound::{Inbound, InboundPort, ServiceRef};
-pub use outbound::{ClientClass, Destination, DestinationEndpoint, DestinationPort, TlsSettings};
+pub use outbound::{Destination, DestinationEndpoint, DestinationPort, TlsSettings};
 pub use outcome::Outcome;
 pub use trace::Step;
 pub use workload::Workload;

@@ -2,21 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use mutua_model::{AppProtocol, ClientTls, ClientTlsMode, Labels};
+use mutua_model::{AppProtocol, ClientTls, ClientTlsMode};
 
 use crate::client::ClientDecision;
 use crate::endpoint::{Transport, transport};
 use crate::engine::Engine;
 use crate::service::{Endpoint, Service};
 use crate::workload::Workload;
-
-/// Clients of one class get the same destinations.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct ClientClass {
-    namespace: String,
-    /// Only where a rule or a Sidecar looks at them.
-    labels: Option<Labels>,
-}
 
 /// How clients of a class reach one service.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,13 +77,6 @@ pub struct DestinationEndpoint {
 }
 
 impl Engine {
-    /// The class of a client.
-    #[must_use]
-    pub fn client_class(&self, workload: &Workload) -> ClientClass {
-        let labels = self.labels_matter(&workload.namespace).then(|| workload.labels.clone());
-        ClientClass { namespace: workload.namespace.clone(), labels }
-    }
-
     /// Every service that a workload's sidecar knows, by host.
     #[must_use]
     pub fn destinations(&self, workload: &Workload) -> Vec<Destination> {
@@ -100,7 +85,7 @@ impl Engine {
     }
 
     fn destination(&self, client: &Workload, host: &str) -> Option<Destination> {
-        let candidates = self.services_of_host(host);
+        let candidates = self.services_of_exact_host(host);
         let numbers: BTreeSet<u16> = candidates.iter().flat_map(|service| service.ports.iter().map(|port| port.number)).collect();
         let service = numbers.iter().find_map(|number| self.visible(client, &candidates, *number))?;
         let rule = self.rule(client, service);

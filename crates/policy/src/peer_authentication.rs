@@ -7,13 +7,16 @@ use mutua_model::{Labels, Mesh, MtlsMode, PeerAuthentication};
 
 use crate::trace::Step;
 
-/// The policies of a mesh by scope, oldest first.
+const MODE: &str = "spec/mtls/mode";
+
+/// The policies of a mesh by scope, oldest first. Of those without selector only the first of a namespace counts.
 #[derive(Debug, Default)]
 pub(crate) struct PeerPolicies {
     root: String,
-    mesh: Option<Arc<PeerAuthentication>>,
-    namespaces: HashMap<String, Arc<PeerAuthentication>>,
-    workloads: HashMap<String, Vec<Arc<PeerAuthentication>>>,
+    /// Without selector, by namespace; those of the root namespace are mesh-wide.
+    wide: HashMap<String, Vec<Arc<PeerAuthentication>>>,
+    /// With a selector, by namespace; those of the root namespace count nowhere.
+    selecting: HashMap<String, Vec<Arc<PeerAuthentication>>>,
 }
 
 /// What a workload accepts, and why.
@@ -25,16 +28,98 @@ pub(crate) struct Effective {
     pub(crate) by: Decided,
     /// Ports with a mode of their own.
     pub(crate) ports: BTreeMap<u16, (MtlsMode, Decided)>,
-    /// The whole inheritance, for the workload's mode.
-    pub(crate) trace: Vec<Step>,
+    /// Everything that was looked at, in order.
+    considered: Vec<Considered>,
 }
 
 /// The policy and field that decided; `None` is Istio's default.
 pub(crate) type Decided = Option<(Arc<PeerAuthentication>, String)>;
 
+/// A policy that was looked at.
+#[derive(Clone, Debug)]
+enum Considered {
+    Applied(&'static str, Arc<PeerAuthentication>),
+    /// Not used, because an older one of its scope counts.
+    Younger(&'static str, Arc<PeerAuthentication>, Arc<PeerAuthentication>),
+    /// A selector in the root namespace.
+    InRoot(Arc<PeerAuthentication>),
+}
+
 /// The object that decided, as users name it; `default` when none did.
 pub(crate) fn decided_by(decided: &Decided) -> String {
     decided.as_ref().map_or_else(|| "default".to_owned(), |(policy, _)| policy.meta.object.to_string())
+}
+
+impl PeerPolicies {
+    pub(crate) fn new(mesh: &Mesh) -> Self {
+        let mut sorted: Vec<_> = mesh.peer_authentications.iter().collect();
+        sorted.sort_by(|a, b| a.meta.age_order().cmp(&b.meta.age_order()));
+        let mut policies = Self { root: mesh.config.root_namespace.clone(), ..Self::default() };
+        for policy in sorted {
+            let scope = if policy.selector.is_empty() { &mut policies.wide } else { &mut policies.selecting };
+            scope.entry(policy.meta.namespace().to_owned()).or_default().push(Arc::clone(policy));
+        }
+        policies
+    }
+
+    fn mesh_wide(&self) -> &[Arc<PeerAuthentication>] {
+        self.wide.get(&self.root).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    fn of_namespace(&self, namespace: &str) -> &[Arc<PeerAuthentication>] {
+        if namespace == self.root {
+            return &[];
+        }
+        self.wide.get(namespace).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Policies of a namespace whose selector matches, oldest first.
+    fn matching<'p>(&'p self, namespace: &str, labels: &'p Labels) -> impl Iterator<Item = &'p Arc<PeerAuthentication>> {
+        let all = self.selecting.get(namespace).into_iter().flatten();
+        all.filter(|policy| policy.selector.iter().all(|(key, value)| labels.get(key) == Some(value)))
+    }
+
+    /// What each of these workloads (namespace and labels) accepts. Equal answers are shared.
+    pub(crate) fn effective_of_all<'w>(&self, workloads: impl Iterator<Item = (&'w str, &'w Labels)>) -> Vec<Arc<Effective>> {
+        let mut known: HashMap<(&str, Vec<*const PeerAuthentication>), Arc<Effective>> = HashMap::new();
+        let one = |(namespace, labels): (&'w str, &'w Labels)| {
+            let selecting = [namespace, &self.root].into_iter().flat_map(|namespace| self.matching(namespace, labels));
+            let key = (namespace, selecting.map(Arc::as_ptr).collect());
+            Arc::clone(known.entry(key).or_insert_with(|| Arc::new(self.effective(namespace, labels))))
+        };
+        workloads.map(one).collect()
+    }
+
+    /// What a workload with these labels accepts.
+    pub(crate) fn effective(&self, namespace: &str, labels: &Labels) -> Effective {
+        let mut effective = Effective { mode: MtlsMode::Permissive, by: None, ports: BTreeMap::new(), considered: Vec::new() };
+        effective.apply_first(("peer-authentication.mesh", "peer-authentication.mesh-ignored"), self.mesh_wide().iter());
+        let own = self.of_namespace(namespace).iter();
+        effective.apply_first(("peer-authentication.namespace", "peer-authentication.namespace-ignored"), own);
+        if namespace != self.root {
+            let rules = ("peer-authentication.workload", "peer-authentication.workload-ignored");
+            effective.apply_first(rules, self.matching(namespace, labels));
+        }
+        effective.considered.extend(self.matching(&self.root, labels).map(Arc::clone).map(Considered::InRoot));
+        effective
+    }
+
+    /// What clients take the mode of a namespace's services for: workload and port policies do not count here
+    /// (`GetNamespaceMutualTLSMode`).
+    pub(crate) fn namespace_mode(&self, namespace: &str) -> (MtlsMode, Vec<Step>) {
+        let mut steps = Vec::new();
+        let scopes =
+            [("peer-authentication.namespace", self.of_namespace(namespace)), ("peer-authentication.mesh", self.mesh_wide())];
+        for (rule, policies) in scopes {
+            let Some(policy) = policies.first() else { continue };
+            if let Some(mode) = policy.mode {
+                steps.push(Step::of(rule, &policy.meta, MODE, format!("clients take mode {mode}")));
+                return (mode, steps);
+            }
+            steps.push(Step::of(rule, &policy.meta, MODE, "mode UNSET: inherited"));
+        }
+        (MtlsMode::Permissive, steps)
+    }
 }
 
 impl Effective {
@@ -48,91 +133,44 @@ impl Effective {
         self.ports.get(&port).map_or(&self.by, |(_, by)| by)
     }
 
+    /// The whole inheritance, for the workload's mode.
+    pub(crate) fn trace(&self) -> Vec<Step> {
+        let mut steps = vec![Step::of_default("peer-authentication.default", "mode PERMISSIVE, unless a policy says otherwise")];
+        steps.extend(self.considered.iter().map(Considered::step));
+        steps
+    }
+
+    /// What a port's own mode adds to [`Effective::trace`].
+    pub(crate) fn port_step(&self, port: u16) -> Option<Step> {
+        let (mode, decided) = self.ports.get(&port)?;
+        let (policy, path) = decided.as_ref()?;
+        Some(Step::of("peer-authentication.port", &policy.meta, path, format!("port {port}: mode {mode}")))
+    }
+
     /// The inheritance down to a port.
     pub(crate) fn trace_of(&self, port: u16) -> Vec<Step> {
-        let mut trace = self.trace.clone();
-        if let Some((mode, Some((policy, path)))) = self.ports.get(&port) {
-            trace.push(Step::of("peer-authentication.port", &policy.meta, path, format!("port {port}: mode {mode}")));
-        }
-        trace
-    }
-}
-
-impl PeerPolicies {
-    pub(crate) fn new(mesh: &Mesh) -> Self {
-        let root = mesh.config.root_namespace.clone();
-        let mut sorted: Vec<_> = mesh.peer_authentications.iter().collect();
-        sorted.sort_by(|a, b| a.meta.age_order().cmp(&b.meta.age_order()));
-        let mut policies = Self { root, ..Self::default() };
-        for policy in sorted {
-            policies.add(policy);
-        }
-        policies
+        let mut steps = self.trace();
+        steps.extend(self.port_step(port));
+        steps
     }
 
-    /// The oldest policy without selector counts per namespace; a selector in the root namespace is ignored everywhere.
-    fn add(&mut self, policy: &Arc<PeerAuthentication>) {
-        let namespace = policy.meta.namespace();
-        match (namespace == self.root, policy.selector.is_empty()) {
-            (true, true) => drop(self.mesh.get_or_insert_with(|| Arc::clone(policy))),
-            (true, false) => {}
-            (false, true) => drop(self.namespaces.entry(namespace.to_owned()).or_insert_with(|| Arc::clone(policy))),
-            (false, false) => self.workloads.entry(namespace.to_owned()).or_default().push(Arc::clone(policy)),
+    /// Applies the first of a scope; the others are only remembered.
+    fn apply_first<'p>(
+        &mut self,
+        (applied, ignored): (&'static str, &'static str),
+        mut policies: impl Iterator<Item = &'p Arc<PeerAuthentication>>,
+    ) {
+        let Some(first) = policies.next() else { return };
+        if let Some(mode) = first.mode {
+            self.mode = mode;
+            self.by = Some((Arc::clone(first), MODE.to_owned()));
         }
-    }
-
-    /// What a workload with these labels accepts.
-    pub(crate) fn effective(&self, namespace: &str, labels: &Labels) -> Effective {
-        let mut effective = Effective {
-            mode: MtlsMode::Permissive,
-            by: None,
-            ports: BTreeMap::new(),
-            trace: vec![Step::of_default("peer-authentication.default", "mode PERMISSIVE, unless a policy says otherwise")],
-        };
-        if let Some(policy) = &self.mesh {
-            effective.apply("peer-authentication.mesh", policy);
+        if !first.selector.is_empty() {
+            self.apply_ports(first);
         }
-        if let Some(policy) = self.namespaces.get(namespace) {
-            effective.apply("peer-authentication.namespace", policy);
-        }
-        let matching =
-            |policy: &&Arc<PeerAuthentication>| policy.selector.iter().all(|(key, value)| labels.get(key) == Some(value));
-        let mut matching = self.workloads.get(namespace).into_iter().flatten().filter(matching);
-        if let Some(policy) = matching.next() {
-            effective.apply("peer-authentication.workload", policy);
-            effective.apply_ports(policy);
-            effective.trace.extend(matching.map(|later| {
-                let effect = format!("not used: {} is older and counts whole", policy.meta.object);
-                Step::of("peer-authentication.workload-ignored", &later.meta, "", effect)
-            }));
-        }
-        effective
-    }
-
-    /// What clients take the mode of a namespace's services for: workload and port policies do not count here
-    /// (`GetNamespaceMutualTLSMode`).
-    pub(crate) fn namespace_mode(&self, namespace: &str) -> (MtlsMode, Vec<Step>) {
-        let own = (namespace != self.root).then(|| self.namespaces.get(namespace)).flatten();
-        for (rule, policy) in [("peer-authentication.namespace", own), ("peer-authentication.mesh", self.mesh.as_ref())] {
-            let Some(policy) = policy else { continue };
-            if let Some(mode) = policy.mode {
-                return (mode, vec![Step::of(rule, &policy.meta, "spec/mtls/mode", format!("clients take mode {mode}"))]);
-            }
-        }
-        (MtlsMode::Permissive, Vec::new())
-    }
-}
-
-impl Effective {
-    fn apply(&mut self, rule: &'static str, policy: &Arc<PeerAuthentication>) {
-        let path = "spec/mtls/mode";
-        let Some(mode) = policy.mode else {
-            self.trace.push(Step::of(rule, &policy.meta, path, "mode UNSET: inherited"));
-            return;
-        };
-        self.mode = mode;
-        self.by = Some((Arc::clone(policy), path.to_owned()));
-        self.trace.push(Step::of(rule, &policy.meta, path, format!("mode {mode}")));
+        self.considered.push(Considered::Applied(applied, Arc::clone(first)));
+        let younger = |later: &Arc<PeerAuthentication>| Considered::Younger(ignored, Arc::clone(later), Arc::clone(first));
+        self.considered.extend(policies.map(younger));
     }
 
     fn apply_ports(&mut self, policy: &Arc<PeerAuthentication>) {
@@ -143,6 +181,26 @@ impl Effective {
                 None => (self.mode, self.by.clone()),
             };
             self.ports.insert(*port, entry);
+        }
+    }
+}
+
+impl Considered {
+    fn step(&self) -> Step {
+        match self {
+            Self::Applied(rule, policy) => {
+                let effect = policy.mode.map_or_else(|| "mode UNSET: inherited".to_owned(), |mode| format!("mode {mode}"));
+                Step::of(rule, &policy.meta, MODE, effect)
+            }
+            Self::Younger(rule, policy, winner) => {
+                let same_age = policy.meta.created == winner.meta.created;
+                let why = if same_age { "is of the same age and comes first by name" } else { "is older" };
+                Step::of(rule, &policy.meta, "", format!("not used: {} {why}, and counts whole", winner.meta.object))
+            }
+            Self::InRoot(policy) => {
+                let effect = "not used: a selector in the root namespace selects nothing";
+                Step::of("peer-authentication.root-selector", &policy.meta, "spec/selector", effect)
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mutua_model::service::{Endpoint as Inline, TargetPort};
 use mutua_model::{AppProtocol, EndpointSlice, Kind, Labels, Mesh, Meta, Resolution, ServicePort};
 
+use crate::shared_endpoints;
 use crate::workload::{self, Workload};
 
 /// Annotation of a Service: where it is visible.
@@ -31,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) headless: bool,
     /// The original address is dialled (ServiceEntry resolution NONE).
     pub(crate) undirected: bool,
+    /// A ServiceEntry whose addresses come from DNS.
+    pub(crate) by_name: bool,
     /// A ServiceEntry that is outside the mesh.
     pub(crate) external: bool,
     /// Written as a ServiceEntry.
@@ -53,6 +56,8 @@ pub(crate) struct Endpoint {
     pub(crate) tls_mode: String,
     /// Workload port by position of the Service's ports; `None` when it does not serve that port.
     pub(crate) ports: Vec<Option<u16>>,
+    /// Whether it is reached; a controller whose pods are in the input only knows its ports by it.
+    pub(crate) counts: bool,
 }
 
 impl Service {
@@ -66,9 +71,15 @@ impl Service {
         self.headless || self.undirected
     }
 
+    /// Whether its endpoints are discovered by host and namespace.
+    pub(crate) fn discovers(&self) -> bool {
+        !self.by_name && !self.undirected
+    }
+
     /// The endpoints that serve a port (by position), with their own port.
     pub(crate) fn serving(&self, position: usize) -> impl Iterator<Item = (&Endpoint, u16)> {
-        self.endpoints.iter().filter_map(move |endpoint| Some((endpoint, (*endpoint.ports.get(position)?)?)))
+        let counting = self.endpoints.iter().filter(|endpoint| endpoint.counts);
+        counting.filter_map(move |endpoint| Some((endpoint, (*endpoint.ports.get(position)?)?)))
     }
 }
 
@@ -85,6 +96,7 @@ pub(crate) fn all(mesh: &Mesh, workloads: &[Workload]) -> Vec<Service> {
         services.extend(entry.hosts.iter().map(|host| of_entry(mesh, entry, host, &lookup)));
     }
     services.sort_by(|a, b| (a.entry, a.meta.age_order(), &a.host).cmp(&(b.entry, b.meta.age_order(), &b.host)));
+    shared_endpoints::share(&mut services);
     services
 }
 
@@ -93,7 +105,7 @@ struct Lookup<'m> {
     workloads: &'m [Workload],
     by_namespace: HashMap<&'m str, Vec<usize>>,
     by_label: HashMap<(&'m str, &'m str, &'m str), Vec<usize>>,
-    by_address: HashMap<String, usize>,
+    by_address: HashMap<(&'m str, String), usize>,
     pods: HashMap<(&'m str, &'m str), usize>,
     slices: HashMap<(&'m str, &'m str), Vec<&'m Arc<EndpointSlice>>>,
 }
@@ -108,13 +120,13 @@ impl<'m> Lookup<'m> {
             pods: HashMap::new(),
             slices: HashMap::new(),
         };
-        for (at, workload) in workloads.iter().enumerate().filter(|(_, workload)| workload.counts) {
+        for (at, workload) in workloads.iter().enumerate() {
             lookup.by_namespace.entry(&workload.namespace).or_default().push(at);
             for (key, value) in &workload.labels {
                 lookup.by_label.entry((&workload.namespace, key, value)).or_default().push(at);
             }
             for address in &workload.addresses {
-                lookup.by_address.entry(address.to_string()).or_insert(at);
+                lookup.by_address.entry((&workload.namespace, address.to_string())).or_insert(at);
             }
             if workload.kind == Kind::Pod {
                 lookup.pods.insert((&workload.namespace, &workload.name), at);
@@ -148,6 +160,7 @@ impl<'m> Lookup<'m> {
             service_account: workload.service_account.clone(),
             tls_mode: workload.tls_mode.clone(),
             ports,
+            counts: workload.counts,
         }
     }
 }
@@ -171,6 +184,7 @@ fn of_service(mesh: &Mesh, service: &mutua_model::Service, lookup: &Lookup<'_>) 
         addresses,
         headless: service.headless,
         undirected: false,
+        by_name: false,
         external: false,
         entry: false,
         export_to: annotated_export(&service.meta).unwrap_or_else(|| mesh.config.default_service_export_to.clone()),
@@ -205,7 +219,9 @@ fn of_slices(service: &mutua_model::Service, lookup: &Lookup<'_>) -> Vec<Endpoin
                 continue;
             }
             let pod = listed.pod.as_ref().and_then(|(namespace, name)| lookup.pods.get(&(namespace.as_str(), name.as_str())));
-            endpoints.push(match pod.or_else(|| lookup.by_address.get(address)) {
+            // Without a reference the address tells, within the namespace.
+            let at_address = || lookup.by_address.get(&(key.0, address.clone()));
+            endpoints.push(match pod.or_else(at_address) {
                 Some(at) => Endpoint { address: Some(address.clone()), ..lookup.endpoint(*at, ports.clone()) },
                 None => stranger(service.meta.namespace(), address, ports.clone()),
             });
@@ -228,6 +244,7 @@ fn stranger(namespace: &str, address: &str, ports: Vec<Option<u16>>) -> Endpoint
         service_account: String::new(),
         tls_mode: workload::entry_tls_mode(&Labels::new(), ""),
         ports,
+        counts: true,
     }
 }
 
@@ -251,9 +268,10 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, host: &str, lookup: 
         name: host.to_owned(),
         namespace: namespace.to_owned(),
         ports: entry.ports.clone(),
-        addresses: entry.addresses.clone(),
+        addresses: entry.addresses.iter().map(|address| canonical(address)).collect(),
         headless: false,
         undirected: entry.resolution == Resolution::None,
+        by_name: named,
         external: !entry.mesh_internal,
         entry: true,
         export_to: export_to.clone(),
@@ -261,6 +279,11 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, host: &str, lookup: 
         endpoints,
         meta: entry.meta.clone(),
     }
+}
+
+/// An address in the form that it has when it is dialled; prefixes stay as they are.
+fn canonical(address: &str) -> String {
+    address.parse::<std::net::IpAddr>().map_or_else(|_| address.to_owned(), |address| address.to_string())
 }
 
 fn of_inline(namespace: &str, inline: &Inline, ports: Vec<Option<u16>>) -> Endpoint {
@@ -272,6 +295,7 @@ fn of_inline(namespace: &str, inline: &Inline, ports: Vec<Option<u16>>) -> Endpo
         service_account: inline.service_account.clone(),
         tls_mode: workload::entry_tls_mode(&inline.labels, &inline.service_account),
         ports,
+        counts: true,
     }
 }
 
@@ -304,7 +328,8 @@ pub(crate) fn identity(trust_domain: &str, namespace: &str, account: &str) -> St
 pub(crate) fn identities(mesh: &Mesh, service: &Service) -> Vec<String> {
     let domain = &mesh.config.trust_domain;
     let of_endpoint = |endpoint: &Endpoint| identity(domain, &endpoint.namespace, &endpoint.service_account);
-    let known = service.endpoints.iter().filter(|endpoint| !endpoint.service_account.is_empty()).map(of_endpoint);
+    let named = |endpoint: &&Endpoint| endpoint.counts && !endpoint.service_account.is_empty();
+    let known = service.endpoints.iter().filter(named).map(of_endpoint);
     let mut all = BTreeSet::new();
     for name in known.chain(service.accounts.iter().cloned()) {
         if let Some((_, rest)) = name.strip_prefix("spiffe://").and_then(|rest| rest.split_once("/ns/")) {

@@ -41,6 +41,11 @@ impl Sidecars {
         own.or_else(root)
     }
 
+    /// Whether the root namespace has a Sidecar for every namespace that has none.
+    pub(crate) fn for_all(&self) -> bool {
+        self.by_namespace.get(&self.root).is_some_and(|list| list.iter().any(|sidecar| sidecar.workload_selector.is_none()))
+    }
+
     /// Whether any Sidecar of a namespace looks at labels.
     pub(crate) fn selects_in(&self, namespace: &str) -> bool {
         self.by_namespace.get(namespace).is_some_and(|list| list.iter().any(|sidecar| sidecar.workload_selector.is_some()))
@@ -59,6 +64,11 @@ pub(crate) fn exported(service: &Service, namespace: &str) -> bool {
         "." => service.namespace == namespace,
         named => named == namespace,
     })
+}
+
+/// Whether a service is exported to its own namespace and no other.
+pub(crate) fn private(service: &Service) -> bool {
+    !service.export_to.is_empty() && service.export_to.iter().all(|to| *to == "." || *to == service.namespace)
 }
 
 /// Whether a Sidecar lets a service's port through; without one, or without an egress section, everything passes.

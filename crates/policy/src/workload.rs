@@ -164,7 +164,7 @@ fn owners(mesh: &Mesh) -> Owners<'_> {
     let controllers: HashMap<Key<'_>, &Meta> = mesh.controllers.iter().map(|one| (key(&one.meta), &one.meta)).collect();
     let mut replaced = HashSet::new();
     let live = mesh.pods.iter().filter(|pod| !pod.ended);
-    let mut left: Vec<Key<'_>> = live.flat_map(|pod| owner_keys(&pod.meta)).collect();
+    let mut left: Vec<Key<'_>> = live.flat_map(|pod| owner_keys(&pod.meta).chain(owners_owner(&pod.meta))).collect();
     while let Some(owner) = left.pop() {
         if let Some(meta) = controllers.get(&owner)
             && replaced.insert(owner)
@@ -179,4 +179,21 @@ fn owners(mesh: &Mesh) -> Owners<'_> {
 
 fn owner_keys(meta: &Meta) -> impl Iterator<Item = Key<'_>> {
     meta.owners.iter().map(|owner| (meta.namespace(), owner.kind.as_str(), owner.name.as_str()))
+}
+
+/// The Deployment or CronJob behind a pod whose ReplicaSet or Job is not in the input, by the names Kubernetes gives
+/// those: the Deployment's and the label `pod-template-hash`, the CronJob's and the minute it was due.
+fn owners_owner(meta: &Meta) -> impl Iterator<Item = Key<'_>> {
+    meta.owners.iter().filter_map(|owner| {
+        let (name, end) = owner.name.rsplit_once('-')?;
+        match owner.kind.as_str() {
+            "ReplicaSet" if meta.labels.get("pod-template-hash").is_some_and(|hash| hash == end) => {
+                Some((meta.namespace(), "Deployment", name))
+            }
+            "Job" if !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit()) => {
+                Some((meta.namespace(), "CronJob", name))
+            }
+            _ => None,
+        }
+    })
 }

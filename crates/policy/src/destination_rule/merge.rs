@@ -33,6 +33,12 @@ impl RuleSet {
         self.wildcards.iter().find(|(pattern, _)| host::covers(pattern, name)).map(|(_, rules)| rules.as_slice())
     }
 
+    /// The rules of every host that covers `name`, most specific first.
+    pub(super) fn covering<'s>(&'s self, name: &'s str) -> impl Iterator<Item = &'s [MergedRule]> {
+        let wild = self.wildcards.iter().filter(move |(pattern, _)| host::covers(pattern, name));
+        self.exact.get(name).into_iter().chain(wild.map(|(_, rules)| rules)).map(Vec::as_slice)
+    }
+
     pub(super) fn has_selectors(&self) -> bool {
         let all = self.exact.values().chain(self.wildcards.iter().map(|(_, rules)| rules));
         all.flatten().any(|rule| rule.selector.is_some())

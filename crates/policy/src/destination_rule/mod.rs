@@ -1,6 +1,7 @@
 //! DestinationRules: which one a client uses for a service ([`RuleIndex::rule`]), and what it says about TLS ([`tls`]).
 
 mod merge;
+mod passed_over;
 pub(crate) mod tls;
 
 use std::collections::HashMap;
@@ -116,20 +117,32 @@ impl RuleIndex {
         self.local.get(namespace).is_some_and(RuleSet::has_selectors)
     }
 
+    /// The rules of the first stage that has any.
     fn candidates(&self, client: &str, (name, namespace): (&str, &str)) -> Vec<&MergedRule> {
-        let own = if client == self.root { Some(&self.root_local) } else { self.local.get(client) };
-        if let Some(found) = own.and_then(|rules| rules.best(name)) {
-            return found.iter().collect();
-        }
-        for owner in [namespace, &self.root] {
-            let found = self.exported.get(owner).and_then(|rules| rules.best(name)).into_iter().flatten();
-            let found: Vec<_> = found.filter(|rule| rule.exported_to(client)).collect();
+        for stage in self.stages(client, namespace) {
+            let found = stage.rules.best(name).into_iter().flatten();
+            let found: Vec<_> = found.filter(|rule| stage.own || rule.exported_to(client)).collect();
             if !found.is_empty() {
                 return found;
             }
         }
         Vec::new()
     }
+
+    /// Where a client looks, in this order.
+    fn stages<'i>(&'i self, client: &str, namespace: &str) -> impl Iterator<Item = Stage<'i>> + use<'i> {
+        let own = if client == self.root { Some(&self.root_local) } else { self.local.get(client) };
+        let others = [self.exported.get(namespace), self.exported.get(&self.root)].into_iter().flatten();
+        let own = own.map(|rules| Stage { rules, own: true });
+        own.into_iter().chain(others.map(|rules| Stage { rules, own: false }))
+    }
+}
+
+/// A place where rules are looked up.
+struct Stage<'i> {
+    rules: &'i RuleSet,
+    /// The client's own namespace, whose rules need not be exported.
+    own: bool,
 }
 
 fn selects(selector: &Labels, labels: &Labels) -> bool {

@@ -53,10 +53,26 @@ pub(crate) fn of_endpoint(rule: &MergedRule, port: u16, subset: Option<&str>) ->
     inner.or_else(|| rule.policy.as_ref().and_then(|policy| mode(&policy.value)))
 }
 
-/// Whether the load balancer is PASSTHROUGH; of a subset only its own policy counts.
+/// Whether the load balancer is written as PASSTHROUGH where Istio looks before it decides on auto mTLS: at the top
+/// level, or of a subset at the subset's own (`BestEffortInferServiceMTLSMode` gets the unmerged policy).
 pub(crate) fn is_passthrough(rule: &MergedRule, subset: Option<&str>) -> bool {
     match subset.and_then(|name| rule.subset(name)) {
         Some(subset) => subset.value.policy.as_ref().is_some_and(|policy| policy.passthrough),
         None => rule.policy.as_ref().is_some_and(|policy| policy.value.passthrough),
+    }
+}
+
+/// Whether the cluster dials the original address: PASSTHROUGH in the merged policy, where a port's entry counts whole.
+pub(crate) fn dials_original(rule: &MergedRule, port: u16, subset: Option<&str>) -> bool {
+    let of = |policy: &TrafficPolicy| {
+        let entry = policy.ports.iter().find(|(number, _)| *number == port);
+        entry.map_or((policy.passthrough, false), |(_, entry)| (entry.passthrough, true))
+    };
+    let outer = rule.policy.as_ref().is_some_and(|policy| of(&policy.value).0);
+    let inner = subset.and_then(|name| rule.subset(name)).and_then(|subset| subset.value.policy.as_ref()).map(of);
+    match inner {
+        Some((passthrough, true)) => passthrough,
+        Some((passthrough, false)) => passthrough || outer,
+        None => outer,
     }
 }

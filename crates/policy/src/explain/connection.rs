@@ -126,7 +126,8 @@ impl Engine {
             let hint = if known.is_empty() { String::new() } else { format!("; it has {}", known.join(", ")) };
             return Err(QueryError::UnknownSubset { service: service.host.clone(), subset: name.to_owned(), hint });
         }
-        let decision = self.decide(service, rule, (position, service.ports[position].number), subset);
+        let mut decision = self.decide(service, rule, (position, service.ports[position].number), subset);
+        decision.trace.extend(self.other_rules(client, service, rule));
         let labels = subset.and_then(|name| rule?.subset(name)).map(|subset| subset.value.labels.clone());
         Ok((decision, labels))
     }

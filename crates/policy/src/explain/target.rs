@@ -47,20 +47,21 @@ impl Engine {
     fn by_name(&self, client: &Workload, host: &str, port: u16) -> Result<Target<'_>, QueryError> {
         let domain = &self.mesh().config.cluster_domain;
         let namespace = &client.namespace;
-        // As the resolver of a pod tries them: search domains first for names with few dots, here any that exists.
-        let names = [
-            host.to_owned(),
+        // As the resolver of a pod tries them: the search domains, then the name itself.
+        let searched = [
             format!("{host}.{namespace}.svc.{domain}"),
             format!("{host}.svc.{domain}"),
             format!("{host}.{domain}"),
+            host.to_owned(),
         ];
-        for name in names {
-            let candidates = self.services_of_host(&name);
+        for name in &searched {
+            let candidates = self.services_of_exact_host(name);
             if !candidates.is_empty() {
                 return self.among(client, &candidates, port);
             }
         }
-        Ok(Target::Unknown)
+        let wide = self.services_covering(host);
+        if wide.is_empty() { Ok(Target::Unknown) } else { self.among(client, &wide, port) }
     }
 
     fn by_address(&self, client: &Workload, address: IpAddr, port: u16) -> Result<Target<'_>, QueryError> {

@@ -33,10 +33,8 @@ impl Engine {
         let (workload, effective) = (&self.workloads()[at], self.accepts(at));
         let ports: BTreeMap<u16, MtlsMode> =
             self.known_ports(workload).into_keys().map(|port| (port, effective.on(port))).collect();
-        let mut trace = effective.trace.clone();
-        for port in ports.keys() {
-            trace.extend(effective.trace_of(*port).into_iter().skip(effective.trace.len()));
-        }
+        let mut trace = effective.trace();
+        trace.extend(ports.keys().filter_map(|port| effective.port_step(*port)));
         if !workload.sidecar {
             trace.push(Step::of_default("sidecar.none", "no sidecar: nothing enforces this mode, plaintext reaches it"));
         }

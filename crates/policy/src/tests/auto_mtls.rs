@@ -48,7 +48,7 @@ fn server_name_and_identities_are_istios() {
     let client = ask(&engine(""), "foo/sleep", "web.bar:8000").client;
     assert_eq!(client.sni.as_deref(), Some("outbound_.8000_._.web.bar.svc.cluster.local"));
     assert_eq!(client.subject_alt_names, ["spiffe://cluster.local/ns/bar/sa/web"]);
-    let aliased = istio("{trustDomain: me@corp, trustDomainAliases: [old.corp]}");
+    let aliased = istio("{trustDomain: me.corp, trustDomainAliases: [old.corp]}");
     let client = ask(&engine(&aliased), "foo/sleep", "web.bar:8000").client;
     assert_eq!(client.subject_alt_names, ["spiffe://me.corp/ns/bar/sa/web", "spiffe://old.corp/ns/bar/sa/web"]);
     assert_eq!(

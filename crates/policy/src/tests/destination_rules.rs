@@ -156,3 +156,53 @@ fn given_names_replace_the_defaults() {
         Outcome::Refused
     );
 }
+
+#[test]
+fn rules_that_do_not_count_say_why() {
+    let host = "web.bar.svc.cluster.local";
+    let rules = says("foo", "own", "*.bar.svc.cluster.local", "ISTIO_MUTUAL", "")
+        + &says("foo", "wider", "*", "SIMPLE", "")
+        + &says("foo", "selecting", "*.bar.svc.cluster.local", "DISABLE", ", workloadSelector: {matchLabels: {app: other}}")
+        + &says("foo", "younger", "*.bar.svc.cluster.local", "DISABLE", "")
+        + &says("bar", "at-the-service", host, "SIMPLE", "")
+        + &says("istio-system", "root", host, "DISABLE", "");
+    let answer = ask(&engine(&rules), "foo/sleep", "web.bar:8000");
+    assert_eq!(answer.client.tls, IstioMutual);
+    let said = |object: &str| {
+        let step = answer.trace.iter().find(|step| step.object == format!("DestinationRule {object}")).expect("in the trace");
+        (step.rule, step.effect.clone())
+    };
+    assert_eq!(said("foo/own").0, "destination-rule.tls");
+    let not = |why: &str| ("destination-rule.not-used", format!("not used: {why}"));
+    assert_eq!(said("foo/wider"), not("DestinationRule foo/selecting has the more specific host"));
+    assert_eq!(said("foo/selecting"), not("its workloadSelector does not match the client"));
+    assert_eq!(
+        said("foo/younger"),
+        (
+            "destination-rule.merged",
+            "merged into DestinationRule foo/own: the trafficPolicy of DestinationRule foo/own counts whole".to_owned()
+        )
+    );
+    let ended = not("the search ended in namespace foo, with DestinationRule foo/own");
+    assert_eq!((said("bar/at-the-service"), said("istio-system/root")), (ended.clone(), ended));
+    let private = says("bar", "private", host, "DISABLE", ", exportTo: [baz]");
+    let answer = ask(&engine(&private), "foo/sleep", "web.bar:8000");
+    assert!(
+        answer.trace.iter().any(|step| step.effect == "not used: it is not exported to namespace foo"),
+        "{:#?}",
+        answer.trace
+    );
+}
+
+#[test]
+fn passthrough_looks_at_every_endpoint_before_auto_mtls() {
+    let passthrough =
+        rule("bar", "r", "{host: \"*.bar.svc.cluster.local\", trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}");
+    let to = |host: &str| ask(&engine(&passthrough), "foo/sleep", host).client.tls;
+    assert_eq!((to("web.bar:8000"), to("old.bar:8000")), (IstioMutual, Disable));
+}
+
+#[test]
+fn short_wildcards_are_completed_too() {
+    assert_eq!(tls(&says("bar", "r", "\"*eb\"".trim_matches('"'), "DISABLE", "")), Disable, "*eb.bar.svc.cluster.local");
+}

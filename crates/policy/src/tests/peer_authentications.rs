@@ -90,3 +90,30 @@ fn what_strict_refuses_and_permissive_accepts() {
     assert_eq!(ask(&permissive, "foo/legacy", "web.bar:8000").outcome, Outcome::Plaintext);
     assert_eq!(ask(&permissive, "foo/sleep", "10.0.0.7:80").outcome, Outcome::Plaintext);
 }
+
+#[test]
+fn policies_that_do_not_count_say_why() {
+    let policies = policy("bar", "a", "{mtls: {mode: STRICT}}")
+        + &policy("bar", "b", "{mtls: {mode: DISABLE}}")
+        + &policy("istio-system", "m", "{mtls: {mode: DISABLE}}")
+        + &policy("istio-system", "n", "{mtls: {mode: STRICT}}")
+        + &policy("istio-system", "selecting", "{selector: {matchLabels: {app: web}}, mtls: {mode: DISABLE}}");
+    let answer = workload(&engine(&policies), "bar/web");
+    let said: Vec<(&str, &str)> =
+        answer.trace.iter().map(|step| (step.object.trim_start_matches("PeerAuthentication "), step.effect.as_str())).collect();
+    assert_eq!(answer.mode, Strict);
+    assert_eq!(
+        said,
+        [
+            ("", "mode PERMISSIVE, unless a policy says otherwise"),
+            ("istio-system/m", "mode DISABLE"),
+            (
+                "istio-system/n",
+                "not used: PeerAuthentication istio-system/m is of the same age and comes first by name, and counts whole"
+            ),
+            ("bar/a", "mode STRICT"),
+            ("bar/b", "not used: PeerAuthentication bar/a is of the same age and comes first by name, and counts whole"),
+            ("istio-system/selecting", "not used: a selector in the root namespace selects nothing"),
+        ]
+    );
+}

@@ -100,6 +100,17 @@ proptest! {
     }
 
     #[test]
+    fn clients_of_one_class_get_the_same_destinations(documents in documents()) {
+        let engine = engine(&documents.concat());
+        let mut known: std::collections::HashMap<_, Vec<crate::Destination>> = std::collections::HashMap::new();
+        for client in engine.workloads() {
+            let destinations = engine.destinations(client);
+            let first = known.entry(engine.client_class(client)).or_insert_with(|| destinations.clone());
+            prop_assert_eq!(&*first, &destinations);
+        }
+    }
+
+    #[test]
     fn inbound_is_what_explain_says_of_the_workload(documents in documents()) {
         let engine = engine(&documents.concat());
         let inbound = engine.inbound(engine.workload("bar/web").expect("there"));

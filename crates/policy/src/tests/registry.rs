@@ -1,0 +1,158 @@
+//! What services and workloads are made of: owners, shared endpoints, visibility of one host in several namespaces.
+
+use super::*;
+
+fn names(answer: &ConnectionAnswer) -> Vec<&str> {
+    answer.endpoints.iter().filter_map(|endpoint| endpoint.workload.as_deref()).collect()
+}
+
+const DEPLOYED: &str = r"---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: api, namespace: shop}
+spec:
+  selector: {matchLabels: {app: api}}
+  template:
+    metadata: {labels: {app: api}}
+    spec: {containers: [{name: c, image: x}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: api, namespace: shop}
+spec: {clusterIP: 10.96.1.1, selector: {app: api}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: api-7d9f-x
+  namespace: shop
+  labels: {app: api, pod-template-hash: 7d9f, security.istio.io/tlsMode: istio}
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: api-7d9f, uid: u}]
+status: {podIP: 10.0.2.1}
+";
+
+#[test]
+fn a_pod_stands_in_place_of_its_deployment_though_the_replica_set_is_not_there() {
+    let engine = engine(DEPLOYED);
+    assert_eq!(names(&ask(&engine, "foo/sleep", "api.shop:80")), ["shop/api-7d9f-x"]);
+    let deployment = workload(&engine, "shop/api");
+    assert_eq!(deployment.ports.keys().collect::<Vec<_>>(), [&8080], "its ports are known all the same");
+    let other = DEPLOYED.replace("pod-template-hash: 7d9f", "pod-template-hash: other");
+    assert_eq!(names(&ask(&super::engine(&other), "foo/sleep", "api.shop:80")), ["shop/api", "shop/api-7d9f-x"]);
+}
+
+#[test]
+fn a_service_entry_of_the_services_host_adds_endpoints_and_accounts() {
+    let entry = r"---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: vms, namespace: bar}
+spec:
+  hosts: [web.bar.svc.cluster.local]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{number: 8000, name: http, protocol: HTTP, targetPort: 8088}]
+  endpoints: [{address: 192.0.2.9, serviceAccount: vm}]
+";
+    let answer = ask(&engine(entry), "foo/sleep", "web.bar:8000");
+    let places: Vec<_> = answer.endpoints.iter().map(|one| (one.address.as_deref(), one.port)).collect();
+    assert_eq!(places, [(Some("10.0.0.7"), 80), (Some("192.0.2.9"), 8088)]);
+    assert_eq!(answer.client.subject_alt_names, ["spiffe://cluster.local/ns/bar/sa/vm", "spiffe://cluster.local/ns/bar/sa/web"]);
+    let elsewhere = entry.replace("namespace: bar", "namespace: foo");
+    assert_eq!(ask(&engine(&elsewhere), "foo/sleep", "web.bar:8000").endpoints.len(), 1, "another namespace");
+}
+
+const TWICE: &str = r"---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: old, namespace: bar, creationTimestamp: 2020-01-01T00:00:00Z}
+spec:
+  hosts: [db.example.com]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{number: 5432, name: tcp, protocol: TCP}]
+  endpoints: [{address: 192.0.2.1}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: new, namespace: foo, creationTimestamp: 2021-01-01T00:00:00Z}
+spec:
+  hosts: [db.example.com]
+  location: MESH_INTERNAL
+  resolution: STATIC
+  ports: [{number: 5432, name: tcp, protocol: TCP}]
+  endpoints: [{address: 192.0.2.2}]
+";
+
+#[test]
+fn of_one_host_the_oldest_counts_but_private_ones_and_a_sidecars_own_namespace_come_first() {
+    let address = |more: &str| ask(&engine(more), "foo/sleep", "db.example.com:5432").endpoints[0].address.clone();
+    assert_eq!(address(TWICE).as_deref(), Some("192.0.2.1"), "the oldest");
+    let (old, new) =
+        TWICE.split_once("---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: new").expect("two");
+    let private = format!(
+        "{old}---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: new{}",
+        new.replace("spec:", "spec:\n  exportTo: [\".\"]")
+    );
+    assert_eq!(address(&private).as_deref(), Some("192.0.2.2"), "private to the client's namespace");
+    let sidecar = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: foo}\nspec: {egress: [{hosts: [\"*/*\"]}]}\n";
+    assert_eq!(address(&(TWICE.to_owned() + sidecar)).as_deref(), Some("192.0.2.2"), "the client's own namespace");
+}
+
+#[test]
+fn kubernetes_services_come_before_entries_of_their_host() {
+    let squatter = r"---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: squat, namespace: foo}
+spec:
+  hosts: [web.bar.svc.cluster.local]
+  resolution: STATIC
+  ports: [{number: 8000, name: http, protocol: HTTP}]
+  endpoints: [{address: 192.0.2.66}]
+";
+    assert_eq!(names(&ask(&engine(squatter), "foo/sleep", "web.bar:8000")), ["bar/web"]);
+}
+
+#[test]
+fn names_of_simple_tls_come_from_the_entry() {
+    let entry = r"---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api, namespace: bar}
+spec:
+  hosts: [api.example.com]
+  resolution: DNS
+  ports: [{number: 443, name: https, protocol: HTTPS}]
+  subjectAltNames: [api.example.com]
+";
+    let simple =
+        |host: &str| rule("bar", "r", &format!("{{host: {host}, trafficPolicy: {{tls: {{mode: SIMPLE, caCertificates: /r}}}}}}"));
+    let answer = ask(&engine(&(entry.to_owned() + &simple("api.example.com"))), "foo/sleep", "api.example.com:443");
+    assert_eq!((answer.client.subject_alt_names, answer.outcome), (vec!["api.example.com".to_owned()], Outcome::Tls));
+    assert_eq!(
+        (answer.endpoints[0].address.as_deref(), answer.endpoints[0].workload.as_deref()),
+        (Some("api.example.com"), None)
+    );
+    let service = ask(&engine(&simple("old.bar.svc.cluster.local")), "foo/sleep", "old.bar:8000");
+    assert!(service.client.subject_alt_names.is_empty(), "accounts are no names for SIMPLE");
+}
+
+#[test]
+fn addresses_are_the_same_however_they_are_written() {
+    let entry = r#"---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: six, namespace: bar}
+spec:
+  hosts: [six.example.com]
+  addresses: ["fd00:0:0::0001", 198.51.100.0/24]
+  resolution: STATIC
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  endpoints: [{address: 192.0.2.1}]
+"#;
+    let engine = engine(entry);
+    for to in ["[fd00::1]:80", "198.51.100.7:80", "six.example.com:80"] {
+        assert_eq!(ask(&engine, "foo/sleep", to).endpoints.len(), 1, "{to}");
+    }
+}
