@@ -8,8 +8,10 @@ use std::path::Path;
 use std::process::Command;
 
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
-use rustix::process::{Signal, set_parent_process_death_signal};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space};
+use rustix::process::{Gid, Signal, Uid, set_parent_process_death_signal};
+use rustix::thread::{
+    LinkNameSpaceType, UnshareFlags, move_into_link_name_space, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
 
 use crate::error::doing;
 use crate::privilege::unshare;
@@ -60,7 +62,16 @@ impl Namespace {
     /// # Errors
     /// It cannot be started.
     pub fn spawn(&self, name: &str, command: &mut Command) -> Result<Process, LabError> {
-        self.inside(command);
+        self.inside(command, None);
+        Process::spawn(name, command)
+    }
+
+    /// As [`Namespace::spawn`], as another user, whose group has the same number.
+    ///
+    /// # Errors
+    /// As [`Namespace::spawn`]; also when we are not root, or the user namespace does not know that user.
+    pub fn spawn_as(&self, user: u32, name: &str, command: &mut Command) -> Result<Process, LabError> {
+        self.inside(command, Some(user));
         Process::spawn(name, command)
     }
 
@@ -69,7 +80,7 @@ impl Namespace {
     /// # Errors
     /// It cannot be started, or says that it failed.
     pub fn run(&self, command: &mut Command) -> Result<String, LabError> {
-        self.inside(command);
+        self.inside(command, None);
         crate::process::output(command)
     }
 
@@ -93,7 +104,7 @@ impl Namespace {
 
     /// Makes the command run inside, and end when we end.
     #[allow(unsafe_code)]
-    pub(crate) fn inside(&self, command: &mut Command) {
+    pub(crate) fn inside(&self, command: &mut Command, user: Option<u32>) {
         // Descriptors are copied into the child by fork and closed by exec, so the child uses ours by number.
         let (network, mounts) = (self.network.as_raw_fd(), self.mounts.as_raw_fd());
         let parent = std::process::id();
@@ -102,6 +113,10 @@ impl Namespace {
             let (network, mounts) =
                 unsafe { (std::os::fd::BorrowedFd::borrow_raw(network), std::os::fd::BorrowedFd::borrow_raw(mounts)) };
             join(&network, &mounts)?;
+            if let Some(user) = user {
+                become_user(user)?;
+            }
+            // Last: the kernel forgets it when the user changes.
             end_with(parent)
         };
         // SAFETY: between fork and exec only system calls are made; nothing allocates or locks.
@@ -115,6 +130,13 @@ pub(crate) fn end_with(parent: u32) -> io::Result<()> {
     // The parent may have ended before the line above.
     let alive = rustix::process::getppid().is_some_and(|pid| pid.as_raw_nonzero().get().unsigned_abs() == parent);
     if alive { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
+}
+
+fn become_user(user: u32) -> io::Result<()> {
+    let (uid, gid) = (Uid::from_raw(user), Gid::from_raw(user));
+    set_thread_groups(&[])?;
+    set_thread_res_gid(gid, gid, gid)?;
+    Ok(set_thread_res_uid(uid, uid, uid)?)
 }
 
 fn join(network: &impl AsFd, mounts: &impl AsFd) -> io::Result<()> {

@@ -173,7 +173,7 @@ impl Namespace {
     /// # Errors
     /// As [`Namespace::run`].
     pub fn run_with(&self, command: &mut Command, text: &str) -> Result<(), LabError> {
-        self.inside(command);
+        self.inside(command, None);
         feed(command, text)
     }
 }

@@ -124,3 +124,13 @@ impl Write for TlsStream {
         self.socket.flush()
     }
 }
+
+impl Drop for TlsStream {
+    /// Says that nothing more comes, as every good peer does.
+    fn drop(&mut self) {
+        let mut out = Vec::new();
+        self.session.close(&mut out);
+        // Who has gone already does not need to be told.
+        let _ = self.socket.write_all(&out);
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -19,7 +20,9 @@ use super::scenario::{CONTROL_PLANE, LEGACY, LOAD, SERVICES, WORKLOADS, Workload
 use super::{Stop, runner};
 use crate::output::{DIM, note};
 
-/// Connections that carry it are the sidecars' own.
+/// As root, sidecars run as this user, whose connections are not captured: the same as anywhere.
+const USER: u32 = 1337;
+/// In a user namespace with one user, connections that carry this mark are the sidecars' own.
 const MARK: &str = "1337";
 /// How long anything may take on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -43,7 +46,9 @@ impl World {
     /// Builds the network, with nothing in it yet.
     pub fn build() -> anyhow::Result<Self> {
         let folder = StateFolder::new(&std::env::temp_dir(), "mutua-demo-")?;
-        for name in ["logs", "config", "staged", "run/secrets/partner"] {
+        // Sidecars run as another user and must find their own folders.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711))?;
+        for name in ["logs", "config", "staged", "sidecars", "run/secrets/partner"] {
             fs::create_dir_all(folder.path().join(name))?;
         }
         let mut network = Network::new(folder.path())?;
@@ -165,29 +170,31 @@ impl World {
         if !output.status.success() {
             bail!("mutua token create: {}", String::from_utf8_lossy(&output.stderr).trim());
         }
-        let token = state.with_extension("token");
+        let token = state.join("token");
         fs::write(&token, &output.stdout)?;
+        let roots = state.join("mesh-roots.pem");
+        fs::copy(self.roots(), &roots)?;
+        self.start_proxy(workload, &[&path(&roots), &path(&token), &path(&state)])
+    }
+
+    fn start_proxy(&self, workload: &Workload, [roots, token, state]: &[&str; 3]) -> anyhow::Result<Process> {
+        let one_user = privilege::has_one_uid();
         let namespace = &self.network.host(workload.name)?.namespace;
-        let mut redirect = Command::new(&self.program);
-        namespace.run(redirect.args(["redirect", "apply", "--exempt-mark", MARK]))?;
-        let arguments = [
-            "proxy",
-            "--workload",
-            workload.name,
-            "--control-plane",
-            &format!("{}:15012", address(CONTROL_PLANE.1)),
-            "--ca-root",
-            &path(&self.roots()),
-            "--token-file",
-            &path(&token),
-            "--state",
-            &path(&state),
-            "--mark",
-            MARK,
-            "--tls-dir",
-            "/run/secrets",
-        ];
-        self.spawn(workload.name, &format!("{} sidecar", workload.name), &arguments)
+        let exempt: &[&str] = if one_user { &["--exempt-mark", MARK] } else { &[] };
+        namespace.run(Command::new(&self.program).args(["redirect", "apply"]).args(exempt))?;
+        let control_plane = format!("{}:15012", address(CONTROL_PLANE.1));
+        let mut arguments = vec!["proxy", "--workload", workload.name, "--control-plane", &control_plane];
+        arguments.extend(["--ca-root", roots, "--token-file", token, "--state", state, "--tls-dir", "/run/secrets"]);
+        if one_user {
+            arguments.extend(["--mark", MARK]);
+        } else {
+            for path in [Path::new(state), Path::new(roots), Path::new(token)] {
+                std::os::unix::fs::chown(path, Some(USER), Some(USER))?;
+            }
+        }
+        let name = format!("{} sidecar", workload.name);
+        let mut command = self.logged(&name, &arguments)?;
+        Ok(if one_user { namespace.spawn(&name, &mut command)? } else { namespace.spawn_as(USER, &name, &mut command)? })
     }
 
     fn start_load(&mut self, from: &str, url: &str, per_connection: u32) -> anyhow::Result<()> {
@@ -220,11 +227,16 @@ impl World {
     }
 
     fn spawn(&self, host: &str, name: &str, arguments: &[&str]) -> anyhow::Result<Process> {
+        Ok(self.network.host(host)?.namespace.spawn(name, &mut self.logged(name, arguments)?)?)
+    }
+
+    /// This program with these arguments and a log of its own.
+    fn logged(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
         let log = File::create(self.log_of(name))?;
         let mut command = Command::new(&self.program);
         // A group of its own: Ctrl-C reaches us alone, and we end the others in order.
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
-        Ok(self.network.host(host)?.namespace.spawn(name, &mut command)?)
+        Ok(command)
     }
 
     fn log_of(&self, name: &str) -> PathBuf {
