@@ -26,5 +26,5 @@ pub(crate) const WORKLOAD_AND_PORT: &[File] = files!("08-workload-and-port": "pe
 pub(crate) const DISABLE_AGAINST_STRICT: &[File] =
     files!("09-disable-against-strict": "peer-authentication.yaml", "destination-rule.yaml");
 pub(crate) const TLS_ORIGINATION: &[File] = files!("10-tls-origination": "destination-rule.yaml");
-pub(crate) const WRONG_NAME: &[File] = files!("11-wrong-name": "destination-rule.yaml");
+pub(crate) const WRONG_SERVER: &[File] = files!("11-wrong-server": "vault.yaml", "destination-rule.yaml");
 pub(crate) const MINIMUM_TLS_VERSION: &[File] = files!("12-minimum-tls-version": "istio.yaml");

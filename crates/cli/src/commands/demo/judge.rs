@@ -14,7 +14,7 @@ pub(crate) fn judge(row: &Row, seen: &Seen) -> Vec<String> {
         Expect::Tls { client_certificate } => originated(seen, client_certificate),
         Expect::Plaintext => plaintext(seen),
         Expect::Refused { by, code } => refused(row, seen, by, code),
-        Expect::WrongServer { code } => refused(row, seen, Refuser::Client, code),
+        Expect::WrongServer { code, .. } => refused(row, seen, Refuser::Client, code),
     };
     if !seen.heard {
         problems.push("the listener on the bridge missed the end of the call".to_owned());
@@ -32,7 +32,8 @@ impl Expect {
     pub fn outcome(self) -> &'static str {
         match self {
             Self::Mtls | Self::Tls12 => "mtls",
-            Self::Tls { .. } | Self::WrongServer { .. } => "tls",
+            Self::Tls { .. } => "tls",
+            Self::WrongServer { explained, .. } => explained,
             Self::Plaintext => "plaintext",
             Self::Refused { .. } => "refused",
         }
@@ -43,13 +44,13 @@ fn mutual(row: &Row, seen: &Seen, version: &str) -> Vec<String> {
     let mut problems = answered(seen);
     problems.extend(nothing_in_clear(seen));
     // A caller that speaks TLS itself has a certificate of another workload.
-    let by_itself = matches!(row.by, By::Tls | By::Tls12);
+    let by_itself = by_itself(row);
     let caller = if by_itself { workload(CERTIFICATE_OF) } else { Some(seen.caller) };
     let caller = caller.map(super::scenario::Workload::identity).unwrap_or_default();
     let callee = seen.callee.identity();
-    problems.extend(side("the callee's sidecar", seen.server.as_ref(), version, &callee, &caller));
+    problems.extend(side(CALLEE, seen.server.as_ref(), version, &callee, &caller));
     if !by_itself {
-        problems.extend(side("the caller's sidecar", seen.client.as_ref(), version, &caller, &callee));
+        problems.extend(side(CALLER, seen.client.as_ref(), version, &caller, &callee));
     }
     if let (Some(client), Some(server)) = (&seen.client, &seen.server)
         && (&client.cipher, &client.group) != (&server.cipher, &server.group)
@@ -80,7 +81,7 @@ fn originated(seen: &Seen, client_certificate: bool) -> Vec<String> {
     let mut problems = answered(seen);
     problems.extend(nothing_in_clear(seen));
     match &seen.client {
-        Some(record) => problems.extend(expect_outcome("the caller's sidecar", record, "tls")),
+        Some(record) => problems.extend(expect_outcome(CALLER, record, "tls")),
         None => problems.push("the caller's sidecar lists no such connection".to_owned()),
     }
     let tls = &seen.outcome.body["tls"];
@@ -128,17 +129,27 @@ fn refused(row: &Row, seen: &Seen, by: Refuser, code: &str) -> Vec<String> {
             }
         }
     }
+    for (who, sidecar, record) in sides(seen) {
+        let told = record.is_some_and(|record| record.reason.is_some());
+        if sidecar && !told && !(who == CALLER && by_itself(row)) {
+            problems.push(format!("{who} gives no reason"));
+        }
+    }
     // What the caller sent in clear of its own accord was sent, whoever refuses it; nothing else may be.
     let sends_plaintext = by == Refuser::Server && matches!(row.by, By::Http | By::Tcp);
     problems.extend(if sends_plaintext { clear_elsewhere(seen) } else { nothing_in_clear(seen) });
     problems
 }
 
+fn by_itself(row: &Row) -> bool {
+    matches!(row.by, By::Tls | By::Tls12)
+}
+
+const CALLER: &str = "the caller's sidecar";
+const CALLEE: &str = "the callee's sidecar";
+
 fn sides(seen: &Seen) -> [(&'static str, bool, Option<&Record>); 2] {
-    [
-        ("the caller's sidecar", seen.caller.sidecar, seen.client.as_ref()),
-        ("the callee's sidecar", seen.callee.sidecar, seen.server.as_ref()),
-    ]
+    [(CALLER, seen.caller.sidecar, seen.client.as_ref()), (CALLEE, seen.callee.sidecar, seen.server.as_ref())]
 }
 
 fn expect_outcome(who: &str, record: &Record, wanted: &str) -> Vec<String> {

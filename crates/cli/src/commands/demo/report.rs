@@ -21,27 +21,38 @@ pub(crate) fn heading(privilege: Privilege) {
 /// A step begins.
 pub(crate) fn step(number: usize, step: &Step) -> anyhow::Result<()> {
     let Step { title, folder, remark, .. } = step;
-    print(&format!("\n{HEAD}{number}. {title}{HEAD:#}   {HINT}examples/demo/{folder}{HINT:#}\n   {DIM}{remark}{DIM:#}\n"))
+    let [call, expected, observed, marker] = ["CALLER → CALLEE", "EXPECTED", "OBSERVED", "MARKER"];
+    print(&format!(
+        "\n{HEAD}{number}. {title}{HEAD:#}   {HINT}examples/demo/{folder}{HINT:#}\n   {DIM}{remark}\n    \
+         {call:<41}{expected:<22}{observed:<35}{marker}{DIM:#}\n"
+    ))
 }
 
 /// One call: expected, observed, and how it is known.
 pub(crate) fn row(row: &Row, seen: &Seen, problems: &[String]) -> anyhow::Result<()> {
-    let sign = if problems.is_empty() { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") };
+    let sign = sign(problems.is_empty());
     let call = format!("{} → {}", row.from, row.to);
-    let observed = observed(row, seen);
-    let clear = if seen.clear.is_empty() { "not in clear" } else { "seen in clear" };
-    let mut text = format!("  {sign} {call:<42} expected {:<22} observed {observed:<30} marker {clear}\n", expected(row.expect));
-    let detail = evidence(row, seen);
-    if !detail.is_empty() {
-        text.push_str(&format!("      {DIM}{detail}{DIM:#}\n"));
-    }
+    let clear = match (seen.clear.is_empty(), seen.outcome.ok) {
+        (true, _) => "not in clear",
+        (false, true) => "seen in clear",
+        (false, false) => "sent in clear, not taken",
+    };
+    let mut text = format!("  {sign} {call:<41}{:<22}{:<35}{clear}\n", expected(row.expect), observed(row, seen));
+    let mut lines = evidence(row, seen);
     if let Some(explained) = seen.explained.as_ref().filter(|explained| explained.outcome != "mtls") {
-        text.push_str(&format!("      {DIM}why: {}{DIM:#}\n", explained.why()));
+        lines.push(format!("why: {}", explained.why()));
+    }
+    for line in lines {
+        text.push_str(&format!("      {DIM}{line}{DIM:#}\n"));
     }
     for problem in problems {
         text.push_str(&format!("      {BAD}{problem}{BAD:#}\n"));
     }
     print(&text)
+}
+
+fn sign(good: bool) -> String {
+    if good { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") }
 }
 
 fn expected(expect: Expect) -> String {
@@ -74,36 +85,48 @@ fn observed(row: &Row, seen: &Seen) -> String {
     }
 }
 
-fn evidence(row: &Row, seen: &Seen) -> String {
-    let Some(record) = telling(row, seen) else { return seen.outcome.error.clone().unwrap_or_default() };
-    let tls = [&record.tls_version, &record.cipher, &record.group].into_iter().flatten().map(String::as_str);
-    let mut parts: Vec<String> = vec![tls.collect::<Vec<_>>().join(" ")];
+/// What both sidecars say, in words.
+fn evidence(row: &Row, seen: &Seen) -> Vec<String> {
+    let mut lines = Vec::new();
+    let Some(record) = telling(row, seen) else { return seen.outcome.error.clone().into_iter().collect() };
+    let tls: Vec<&str> = [&record.tls_version, &record.cipher, &record.group].into_iter().flatten().map(String::as_str).collect();
     // The list is the sidecar's own: its identity comes first at the caller, second at the callee.
     let (first, second) = match record.direction.as_str() {
         "inbound" => (&record.peer_id, &record.local_id),
         _ => (&record.local_id, &record.peer_id),
     };
-    if let (Some(first), Some(second)) = (first, second) {
-        parts.push(format!("{first} → {second}"));
+    let ids = first.as_ref().zip(second.as_ref()).map(|(first, second)| format!("{first} → {second}"));
+    let proof: Vec<String> = [tls.join(" "), ids.unwrap_or_default()].into_iter().filter(|part| !part.is_empty()).collect();
+    lines.extend((!proof.is_empty()).then(|| proof.join("   ")));
+    for (who, record) in [("caller", &seen.client), ("callee", &seen.server)] {
+        if let Some(Record { reason: Some(reason), message, .. }) = record {
+            lines.push(format!("at the {who}: {reason}: {}", message.as_deref().unwrap_or_default()));
+        }
     }
     if !seen.outcome.ok {
-        parts.push(format!("the caller saw: {}", seen.outcome.error.as_deref().unwrap_or("nothing")));
+        lines.push(format!("the application saw: {}", seen.outcome.error.as_deref().unwrap_or("nothing")));
     }
-    parts.retain(|part| !part.is_empty());
-    parts.join("   ")
+    lines
 }
 
 /// What one load counted.
 pub(crate) fn load(name: &str, totals: &Totals) -> anyhow::Result<()> {
     let Totals { requests, failed, connections, .. } = totals;
-    let sign = if *failed == 0 { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") };
+    let sign = sign(*failed == 0);
     print(&format!("  {sign} {name:<55} {requests} requests over {connections} connections, {failed} failed\n"))
 }
 
 /// How often leaves were renewed meanwhile; the load comes next to it.
 pub(crate) fn renewals(good: u64, failed: u64) -> anyhow::Result<()> {
-    let sign = if failed == 0 && good > 0 { format!("{GOOD}✓{GOOD:#}") } else { format!("{BAD}✗{BAD:#}") };
+    let sign = sign(failed == 0 && good > 0);
     print(&format!("  {sign} leaves of 20 s, renewed under load: {good} renewals, {failed} failed\n"))
+}
+
+/// What the sidecars need.
+pub(crate) fn memory(resident: &[u64]) -> anyhow::Result<()> {
+    let (Some(least), Some(most)) = (resident.iter().min(), resident.iter().max()) else { return Ok(()) };
+    let [least, most] = [least, most].map(|bytes| format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10));
+    print(&format!("    {DIM}{} sidecars, {least} to {most} MB resident each{DIM:#}\n", resident.len()))
 }
 
 /// Before the load is counted.

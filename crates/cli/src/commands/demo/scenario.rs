@@ -107,6 +107,7 @@ pub(crate) const SERVICES: &[Service] = &[
     service("catalog.shop.svc.cluster.local", 12, &[(8080, 8080), (9090, 9090)], "shop/catalog"),
     service("basket.shop.svc.cluster.local", 13, &[(80, 8080)], "shop/basket"),
     service("ledger.shop.svc.cluster.local", 14, &[(9000, 9000)], "shop/ledger"),
+    service("vault.shop.svc.cluster.local", 15, &[(8080, 8080)], "shop/catalog"),
     service("counter.steady.svc.cluster.local", 32, &[(80, 8080)], "steady/counter"),
     service("kubernetes.default.svc.cluster.local", 1, &[(443, 6443)], "default/kubernetes"),
     Service {
@@ -173,6 +174,8 @@ pub(crate) enum Expect {
     WrongServer {
         /// The reason's stable code.
         code: &'static str,
+        /// What `explain` says of the pair.
+        explained: &'static str,
     },
 }
 
@@ -204,6 +207,10 @@ const fn http(from: &'static str, to: &'static str, expect: Expect) -> Row {
 
 const fn refused(by: Refuser, code: &'static str) -> Expect {
     Expect::Refused { by, code }
+}
+
+const fn wrong_server(explained: &'static str) -> Expect {
+    Expect::WrongServer { code: "PEER_IDENTITY_MISMATCH", explained }
 }
 
 /// Plaintext where mTLS is asked for.
@@ -327,11 +334,14 @@ pub(crate) const STEPS: &[Step] = &[
         ],
     },
     Step {
-        title: "SIMPLE with a name that the server's certificate does not hold",
-        folder: "11-wrong-name",
-        files: files::WRONG_NAME,
-        remark: "the caller's sidecar refuses the server",
-        rows: &[http("shop/storefront", "partner.example.com:80", Expect::WrongServer { code: "PEER_IDENTITY_MISMATCH" })],
+        title: "the wrong server answers",
+        folder: "11-wrong-server",
+        files: files::WRONG_SERVER,
+        remark: "behind the vault stands the catalog, and the partner's certificate holds another name: the caller refuses both",
+        rows: &[
+            http("shop/storefront", "vault.shop:8080", wrong_server("mtls")),
+            http("shop/storefront", "partner.example.com:80", wrong_server("tls")),
+        ],
     },
     Step {
         title: "minimum TLS version TLSV1_3",

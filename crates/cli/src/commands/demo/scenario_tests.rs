@@ -39,7 +39,8 @@ fn the_network_is_the_one_of_the_examples() {
         assert_eq!(known.addresses, [IpAddr::from(address(workload.number))], "{}", workload.name);
         assert_eq!(known.sidecar, workload.sidecar, "{}", workload.name);
     }
-    let text: String = files::MESH.iter().map(|(_, text)| *text).collect();
+    let all = files::MESH.iter().chain(STEPS.iter().flat_map(|step| step.files));
+    let text: String = all.map(|(_, text)| *text).collect();
     for service in SERVICES {
         let [a, b, c, d] = service.address;
         assert!(text.contains(&format!("{a}.{b}.{c}.{d}\n")), "{}", service.host);

@@ -20,9 +20,9 @@ use super::scenario::{CONTROL_PLANE, LEGACY, LOAD, SERVICES, WORKLOADS, Workload
 use super::{Stop, runner};
 use crate::output::{DIM, note};
 
-/// As root, sidecars run as this user, whose connections are not captured: the same as anywhere.
+/// As root, sidecars run as this user, whose connections are not captured, as anywhere.
 const USER: u32 = 1337;
-/// In a user namespace with one user, connections that carry this mark are the sidecars' own.
+/// Where there is no other user, or none that reaches our files, connections that carry this mark are the sidecars' own.
 const MARK: &str = "1337";
 /// How long anything may take on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub network: Network,
     pub control: ControlPlane,
     program: PathBuf,
+    /// Whom sidecars run as; none: as we do, and their connections carry a mark.
+    sidecar_user: Option<u32>,
     folder: StateFolder,
 }
 
@@ -59,6 +61,8 @@ impl World {
         network.route_services(LEGACY, &routes())?;
         let control = ControlPlane::new(&folder.path().join("control"));
         let program = std::env::current_exe().context("where this program stands")?;
+        let others = !privilege::has_one_uid() && [folder.path(), &program].into_iter().all(others_reach);
+        let sidecar_user = others.then_some(USER);
         Ok(Self {
             load: Vec::new(),
             sidecars: Vec::new(),
@@ -67,6 +71,7 @@ impl World {
             sniffer,
             network,
             control,
+            sidecar_user,
             program,
             folder,
         })
@@ -178,23 +183,21 @@ impl World {
     }
 
     fn start_proxy(&self, workload: &Workload, [roots, token, state]: &[&str; 3]) -> anyhow::Result<Process> {
-        let one_user = privilege::has_one_uid();
         let namespace = &self.network.host(workload.name)?.namespace;
-        let exempt: &[&str] = if one_user { &["--exempt-mark", MARK] } else { &[] };
+        let exempt: &[&str] = if self.sidecar_user.is_none() { &["--exempt-mark", MARK] } else { &[] };
         namespace.run(Command::new(&self.program).args(["redirect", "apply"]).args(exempt))?;
         let control_plane = format!("{}:15012", address(CONTROL_PLANE.1));
         let mut arguments = vec!["proxy", "--workload", workload.name, "--control-plane", &control_plane];
         arguments.extend(["--ca-root", roots, "--token-file", token, "--state", state, "--tls-dir", "/run/secrets"]);
-        if one_user {
-            arguments.extend(["--mark", MARK]);
-        } else {
-            for path in [Path::new(state), Path::new(roots), Path::new(token)] {
-                std::os::unix::fs::chown(path, Some(USER), Some(USER))?;
-            }
-        }
         let name = format!("{} sidecar", workload.name);
-        let mut command = self.logged(&name, &arguments)?;
-        Ok(if one_user { namespace.spawn(&name, &mut command)? } else { namespace.spawn_as(USER, &name, &mut command)? })
+        let Some(user) = self.sidecar_user else {
+            arguments.extend(["--mark", MARK]);
+            return Ok(namespace.spawn(&name, &mut self.logged(&name, &arguments)?)?);
+        };
+        for path in [state, roots, token] {
+            std::os::unix::fs::chown(path, Some(user), Some(user))?;
+        }
+        Ok(namespace.spawn_as(user, &name, &mut self.logged(&name, &arguments)?)?)
     }
 
     fn start_load(&mut self, from: &str, url: &str, per_connection: u32) -> anyhow::Result<()> {
@@ -249,6 +252,16 @@ impl World {
         all.filter_map(|process| process.ended().map(|status| format!("{} ended: {status}", process.name()))).collect()
     }
 
+    /// Resident bytes of each sidecar.
+    pub fn sidecar_memory(&self) -> Vec<u64> {
+        let resident = |process: &Process| {
+            let status = fs::read_to_string(format!("/proc/{}/status", process.id())).ok()?;
+            let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+            line.split_whitespace().next()?.parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
+        };
+        self.sidecars.iter().filter_map(resident).collect()
+    }
+
     /// What the processes wrote last, for somebody who has to find out what went wrong.
     pub fn print_last_words(&self) {
         let mut names: Vec<_> =
@@ -295,6 +308,12 @@ impl World {
         drop(programs);
         verdict
     }
+}
+
+/// Whether another user may pass through all folders to this path.
+fn others_reach(path: &Path) -> bool {
+    let passable = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0);
+    path.ancestors().all(passable)
 }
 
 fn last_lines(log: &Path) -> String {
