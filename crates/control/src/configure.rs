@@ -57,6 +57,7 @@ pub async fn reread<S: Source, K: Sink>(
             reading = configuration.source.next() => Event::Content(reading),
             () = changed(&mut ca_watch) => Event::SigningCa,
             Ok(()) = stages.changed() => Event::Stage,
+            () = parts.retrust.notified() => Event::Retry,
             () = tokio::time::sleep(RETRY), if pending.is_some() => Event::Retry,
         };
         let reading = match event {
@@ -83,7 +84,7 @@ pub async fn reread<S: Source, K: Sink>(
 /// Puts a reading into force. Returns it when that is to be tried again.
 fn apply<S: Source, K: Sink>(configuration: &mut Configuration<S, K>, parts: &Parts, reading: Reading) -> Option<Reading> {
     let ca = parts.ca.load();
-    match parts.world.apply(&reading, ca.bundle()) {
+    match parts.world.apply(&reading, &parts.trust()) {
         Ok(changed) => {
             if changed {
                 tracing::info!(generation = parts.world.current().generation, "a new configuration is in force");

@@ -62,6 +62,8 @@ pub struct Report {
     pub at: Option<SystemTime>,
     /// Serial number of the leaf it shows, hexadecimal.
     pub certificate_serial: String,
+    /// Start of that leaf's validity, Unix seconds.
+    pub certificate_not_before: i64,
     /// End of that leaf, Unix seconds.
     pub certificate_not_after: i64,
     /// Successful renewals since it runs.
@@ -129,6 +131,7 @@ impl Registry {
         proxy.report = Some(Report {
             at: Some(now),
             certificate_serial: bounded(&report.certificate_serial),
+            certificate_not_before: report.certificate_not_before,
             certificate_not_after: report.certificate_not_after,
             renewals: report.renewals,
             failed_renewals: report.failed_renewals,

@@ -11,6 +11,7 @@ use mutua_wire::certificate::istio_certificate_service_server::IstioCertificateS
 use mutua_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use mutua_wire::mesh::mesh_report_server::MeshReportServer;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,8 @@ use crate::rollout::{self, Rollouts};
 use crate::settings::{MAX_LEAF_TTL, MIN_LEAF_TTL, Settings};
 use crate::sign::issued::IssuedLeaves;
 use crate::sign::own::{Own, OwnError, own_names};
+use crate::sign::reroot;
+use crate::sign::rotation::{self, Rotation};
 use crate::sign::service::{LeafTtl, Signer};
 use crate::sign::tokens::Tokens;
 use crate::source::folder::{First, FolderSource};
@@ -34,7 +37,7 @@ use crate::source::leader::{FileLeader, FileLease};
 use crate::source::status::StatusFile;
 use crate::source::{Leader, LeaderError, Rejected, Source};
 use crate::state::{PUBLIC, StateDir, StateError};
-use crate::world::{ApplyError, World};
+use crate::world::{ApplyError, Trust, World};
 
 /// The root bundle for clients to begin with, in the state folder.
 pub const ROOT_FILE: &str = "root-cert.pem";
@@ -82,6 +85,9 @@ pub enum StartError {
     /// The API.
     #[error(transparent)]
     Api(#[from] api::BindError),
+    /// A change of root that was under way.
+    #[error("the change of root that was under way: {0}")]
+    Rotation(#[from] rotation::RotationError),
     /// `--leaf-ttl` is out of bounds.
     #[error("--leaf-ttl: a certificate lives between 2s and 90 days")]
     LeafTtl,
@@ -117,6 +123,10 @@ pub struct Parts {
     pub tokens: Arc<Tokens>,
     /// The signing CA.
     pub ca: Arc<ArcSwap<Ca>>,
+    /// The change of its root, when one is under way.
+    pub rotation: Arc<Rotation>,
+    /// Told when roots, or the demand to renew, have changed.
+    pub retrust: Notify,
     /// The own certificate.
     pub own: Arc<ArcSwap<Credentials>>,
     /// Its keeper.
@@ -125,6 +135,19 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Where the configuration comes from.
     pub source: String,
+}
+
+fn trust(ca: &Ca, record: Option<&rotation::Record>) -> Trust {
+    let renew_not_before = record.map_or(0, rotation::Record::renew_not_before);
+    Trust { roots: ca.bundle().clone(), renew_not_before }
+}
+
+impl Parts {
+    /// Whom everybody is to trust now.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        trust(&self.ca.load(), self.rotation.record().as_ref())
+    }
 }
 
 /// A running control plane.
@@ -173,12 +196,12 @@ impl ControlPlane {
         let First { reading, rejected, before } = source.first().await.map_err(StartError::Config)?;
         let Ok(mesh) = &reading.mesh else { return Err(StartError::Config(Rejected::default())) };
         let trust_domain = TrustDomain::new(&mesh.config.trust_domain)?;
-        let ca = match &settings.ca_dir {
-            Some(folder) => Ca::from_dir(folder)?,
-            None => Ca::load_or_create(state.path(), &trust_domain)?,
+        let (ca, record) = match &settings.ca_dir {
+            Some(folder) => (Ca::from_dir(folder)?, None),
+            None => rotation::load(&state, &trust_domain)?,
         };
-        let world =
-            Arc::new(World::begin(Arc::clone(&state), &reading, &before, ca.bundle(), !settings.stage_timeout.is_zero())?);
+        let trust = trust(&ca, record.as_ref());
+        let world = Arc::new(World::begin(Arc::clone(&state), &reading, &before, &trust, !settings.stage_timeout.is_zero())?);
         if let Some(rejected) = &rejected {
             tracing::error!(reason = rejected.summary, "the configuration is invalid; the last good one is in force");
             world.note_rejected(rejected);
@@ -189,7 +212,7 @@ impl ControlPlane {
         let listen = tcp.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let bound = api::bind(settings.api, &state.join(SOCKET)).await?;
         let (api, socket, root_file) = (bound.address, state.join(SOCKET), state.join(ROOT_FILE));
-        let parts = Arc::new(parts(&settings, &state, world, ca, source.name(), listen)?);
+        let parts = Arc::new(parts(&settings, &state, world, (ca, record), source.name(), listen)?);
         let mut tasks = JoinSet::new();
         spawn_servers(&mut tasks, &parts, &settings, (tcp, bound), &shutdown);
         let configuration = Configuration { source, sink: StatusFile::new(Arc::clone(&state)), reading, state };
@@ -228,7 +251,7 @@ fn parts(
     settings: &Settings,
     state: &Arc<StateDir>,
     world: Arc<World>,
-    ca: Ca,
+    (ca, record): (Ca, Option<rotation::Record>),
     source: String,
     listen: SocketAddr,
 ) -> Result<Parts, StartError> {
@@ -236,7 +259,10 @@ fn parts(
     let names = own_names(listen, &settings.advertise);
     let ttl = settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL);
     let keeper = Own::begin(Arc::clone(&ca), Arc::clone(&world), Arc::clone(&metrics), names, ttl)?;
+    let rotation = Rotation::new(Arc::clone(state), Arc::clone(&ca), record, settings.ca_dir.is_none());
     Ok(Parts {
+        rotation: Arc::new(rotation),
+        retrust: Notify::new(),
         registry: Arc::new(Registry::default()),
         leaves: Arc::new(IssuedLeaves::default()),
         rollouts: Arc::new(Rollouts::default()),
@@ -303,6 +329,11 @@ fn spawn_keepers(
         rollout::lead(world, registry, rollouts, bound, stop).await;
         Ok(())
     });
+    let (parts_for_root, stop) = (Arc::clone(parts), shutdown.clone());
+    tasks.spawn(async move {
+        reroot::lead(&parts_for_root, stop).await;
+        Ok(())
+    });
     let (tokens, stop) = (Arc::clone(&parts.tokens), shutdown.clone());
     tasks.spawn(async move {
         loop {
@@ -319,8 +350,8 @@ fn spawn_keepers(
 pub(crate) fn parts_for_tests(state: &Arc<StateDir>, reading: &crate::source::Reading) -> Parts {
     let arguments = ["c", "--config", "c", "--state", "s"];
     let settings = <crate::settings::Command as clap::Parser>::try_parse_from(arguments).expect("valid").settings;
-    let ca = Ca::load_or_create(state.path(), &TrustDomain::new("cluster.local").expect("a name")).expect("a CA");
+    let (ca, _) = rotation::load(state, &TrustDomain::new("cluster.local").expect("a name")).expect("a CA");
     let before = crate::world::Before::default();
-    let world = World::begin(Arc::clone(state), reading, &before, ca.bundle(), false).expect("begins");
-    parts(&settings, state, Arc::new(world), ca, "a test".to_owned(), settings.listen).expect("made")
+    let world = World::begin(Arc::clone(state), reading, &before, &trust(&ca, None), false).expect("begins");
+    parts(&settings, state, Arc::new(world), (ca, None), "a test".to_owned(), settings.listen).expect("made")
 }

@@ -91,7 +91,7 @@ async fn all_proxies_end_up_with_the_newest_policy() {
     std::fs::write(folder.path().join("config/load.yaml"), all).expect("written");
     let settings = settings(folder.path());
     let mesh = Arc::new(Mesh::over(folder, settings).await.expect("starts"));
-    let ca = Ca::load_or_create(&mesh.folder.path().join("state"), &TrustDomain::new("cluster.local").expect("a name"))
+    let ca = Ca::load_or_create(&mesh.folder.path().join("state/ca"), &TrustDomain::new("cluster.local").expect("a name"))
         .expect("the CA");
     let (done, follow) = watch::channel(false);
     let began = Instant::now();

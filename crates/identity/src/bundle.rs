@@ -37,6 +37,15 @@ impl TrustBundle {
         Ok(Self { roots })
     }
 
+    /// The roots of both.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut roots: Vec<_> = self.roots.iter().chain(&other.roots).cloned().collect();
+        roots.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
+        roots.dedup();
+        Self { roots }
+    }
+
     /// The roots as PEM, one text each.
     #[must_use]
     pub fn roots_pem(&self) -> Vec<String> {

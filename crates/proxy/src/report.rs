@@ -51,8 +51,8 @@ async fn gather(sidecar: &Sidecar, certificates: &Certificates, reports: mpsc::S
 fn report(sidecar: &Sidecar, certificates: &Certificates) -> ProxyReport {
     let credentials = certificates.world.credentials();
     let status = certificates.status();
-    let not_after = credentials.as_ref().map(|credentials| credentials.not_after());
-    let seconds = not_after.and_then(|end| end.duration_since(SystemTime::UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs());
+    let not_before = credentials.as_ref().map_or(0, |credentials| unix(credentials.not_before()));
+    let not_after = credentials.as_ref().map_or(0, |credentials| unix(credentials.not_after()));
     let refusals = sidecar.refusals.take().into_iter().map(|(key, count)| Refusal {
         code: key.reason.code().to_owned(),
         direction: key.direction.as_str().to_owned(),
@@ -66,12 +66,18 @@ fn report(sidecar: &Sidecar, certificates: &Certificates) -> ProxyReport {
         workload: certificates.workload.to_string(),
         proxy_version: env!("CARGO_PKG_VERSION").to_owned(),
         certificate_serial: credentials.map(|credentials| credentials.serial().to_owned()).unwrap_or_default(),
-        certificate_not_after: i64::try_from(seconds).unwrap_or(i64::MAX),
+        certificate_not_before: not_before,
+        certificate_not_after: not_after,
         renewals: status.renewals,
         failed_renewals: status.failed,
         last_renewal_error: status.last_error,
-        clock_skew_ms: 0,
+        clock_skew_ms: status.clock_skew_ms,
         refusals: refusals.collect(),
         open_connections: sidecar.connections.count() as u64,
     }
+}
+
+fn unix(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 mod analyze;
+mod ca;
 mod certs;
 mod control_plane;
 mod demo;
@@ -40,6 +41,8 @@ pub enum Command {
     ProxyStatus(proxy_status::Args),
     /// Every certificate of the mesh: owner, serial, when it ends, when renewal is due
     Certs(certs::Args),
+    /// The mesh's root certificate: change it without a moment without trust
+    Ca(ca::Args),
     /// Processes of the laboratory, started by the demo and by tests
     #[command(hide = true)]
     Lab(lab::Args),
@@ -59,6 +62,7 @@ impl Command {
             Self::Explain(args) => explain::run(args),
             Self::ProxyStatus(args) => proxy_status::run(&args),
             Self::Certs(args) => certs::run(&args),
+            Self::Ca(args) => ca::run(args),
             Self::Lab(args) => lab::run(args),
         }
     }

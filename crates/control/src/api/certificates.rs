@@ -51,7 +51,7 @@ pub struct CertificateView {
 pub fn certificates(parts: &Parts, now: SystemTime) -> CertificatesView {
     let snapshot = parts.world.current();
     let mut certificates = Vec::new();
-    for root in snapshot.roots.infos() {
+    for root in snapshot.trust.roots.infos() {
         certificates
             .push(CertificateView { issuer: root.issuer, ..bare("root", root.subject, root.serial, root.not_after, now) });
     }

@@ -1,9 +1,10 @@
 //! The HTTP API: reads over TCP on loopback, reads and writes over the socket `api.sock` of the state folder.
 //!
-//! `GET /api/v1/{status,proxies,certificates,tokens,rollouts,explain}`, `POST /api/v1/tokens`,
-//! `POST /api/v1/rollouts/complete`, `GET /readyz`, `GET /metrics`.
+//! `GET /api/v1/{status,proxies,certificates,tokens,rollouts,ca,explain}`, `POST /api/v1/tokens`,
+//! `POST /api/v1/rollouts/complete`, `POST /api/v1/ca/{rotate,abort}`, `GET /readyz`, `GET /metrics`.
 //! Names in JSON are camelCase, times RFC 3339; an error is `{"error": "…"}`.
 
+mod ca;
 mod certificates;
 mod explain;
 pub mod guard;
@@ -25,6 +26,8 @@ pub use serve::{BindError, Bound, bind};
 
 use crate::Parts;
 use crate::names::WorkloadName;
+use crate::sign::reroot;
+use crate::sign::rotation::RotationError;
 use crate::sign::tokens::{DEFAULT_TTL, TokenError, TokenRecord};
 
 /// The largest request body.
@@ -60,6 +63,9 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/tokens", get(tokens).post(create_token))
         .route("/api/v1/rollouts", get(rollouts))
         .route("/api/v1/rollouts/complete", post(complete))
+        .route("/api/v1/ca", get(ca_status))
+        .route("/api/v1/ca/rotate", post(ca_rotate))
+        .route("/api/v1/ca/abort", post(ca_abort))
         .route("/api/v1/explain", get(explain))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
@@ -93,6 +99,28 @@ async fn complete(State(parts): State<Arc<Parts>>) -> Json<Vec<views::RolloutVie
 
 async fn certificates(State(parts): State<Arc<Parts>>) -> Json<certificates::CertificatesView> {
     Json(certificates::certificates(&parts, SystemTime::now()))
+}
+
+async fn ca_status(State(parts): State<Arc<Parts>>) -> Json<ca::CaView> {
+    Json(ca::view(&parts))
+}
+
+async fn ca_rotate(State(parts): State<Arc<Parts>>) -> Result<Json<ca::CaView>, Failure> {
+    reroot::begin(&parts).map_err(|error| unchanged(&error))?;
+    Ok(Json(ca::view(&parts)))
+}
+
+async fn ca_abort(State(parts): State<Arc<Parts>>) -> Result<Json<ca::CaView>, Failure> {
+    reroot::abort(&parts).map_err(|error| unchanged(&error))?;
+    Ok(Json(ca::view(&parts)))
+}
+
+fn unchanged(error: &RotationError) -> Failure {
+    let status = match error {
+        RotationError::Plugged | RotationError::UnderWay | RotationError::None | RotationError::TooLate => StatusCode::CONFLICT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    Failure::new(status, error.to_string())
 }
 
 async fn tokens(State(parts): State<Arc<Parts>>) -> Json<Vec<TokenRecord>> {

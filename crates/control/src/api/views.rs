@@ -251,7 +251,7 @@ pub fn readings(parts: &Parts) -> Readings {
         generation: snapshot.generation,
         rejected: parts.world.status().rejected.is_some(),
         proxies: parts.registry.counts(parts.world.stage().revision()),
-        root_expiry: snapshot.roots.infos().iter().map(|root| unix(root.not_after)).min().unwrap_or(0),
+        root_expiry: snapshot.trust.roots.infos().iter().map(|root| unix(root.not_after)).min().unwrap_or(0),
         own_expiry: unix(parts.own.load().not_after()),
     }
 }

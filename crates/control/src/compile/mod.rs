@@ -52,7 +52,8 @@ impl Compiler {
         let sending = if known { &stage.sending } else { &stage.target };
         let inbound = self.inbound(stage, member);
         let destinations = self.destinations(sending, member);
-        let bundle = self.only(&TrustBundle { roots: stage.target.roots.roots_pem() });
+        let trust = &stage.target.trust;
+        let bundle = self.only(&TrustBundle { roots: trust.roots.roots_pem(), renew_not_before: trust.renew_not_before });
         let settings = self.only(&self.settings(sending, member, [inbound.len(), destinations.len()]));
         View {
             stage: Arc::clone(stage),

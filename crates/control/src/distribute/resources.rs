@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn equal_resources_are_held_once() {
         let shared = Shared::default();
-        let bundle = TrustBundle { roots: vec!["root".to_owned()] };
+        let bundle = TrustBundle { roots: vec!["root".to_owned()], ..TrustBundle::default() };
         let (a, b) = (shared.pack("default", &bundle), shared.pack("default", &bundle));
         assert!(Arc::ptr_eq(&a, &b));
         let other = shared.pack("default", &TrustBundle::default());
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn versions_are_sixteen_hexadecimal_digits() {
-        let packed = Packed::new("a", &TrustBundle { roots: vec!["x".to_owned()] });
+        let packed = Packed::new("a", &TrustBundle { roots: vec!["x".to_owned()], ..TrustBundle::default() });
         assert_eq!(Version::parse(&packed.to_wire().version), Some(packed.version));
         for foreign in ["", "1", "+123456789abcdef", "zzzzzzzzzzzzzzzz", "0123456789abcdef0"] {
             assert_eq!(Version::parse(foreign), None, "{foreign}");

@@ -41,6 +41,7 @@ pub struct Own {
     current: Arc<ArcSwap<Credentials>>,
     issued: ArcSwap<SystemTime>,
     config: Arc<ArcSwap<ServerConfig>>,
+    asked: tokio::sync::Notify,
 }
 
 impl Own {
@@ -65,6 +66,7 @@ impl Own {
             current: Arc::new(ArcSwap::from_pointee(credentials)),
             issued: ArcSwap::from_pointee(SystemTime::now()),
             config: Arc::new(ArcSwap::from_pointee(config)),
+            asked: tokio::sync::Notify::new(),
         })
     }
 
@@ -86,6 +88,11 @@ impl Own {
         Arc::clone(&self.config)
     }
 
+    /// Asks for a renewal at once: the CA has another key.
+    pub fn renew(&self) {
+        self.asked.notify_one();
+    }
+
     /// Renews until `shutdown`: at half of the life, and at once when trust domain, root namespace or roots change. A
     /// renewal that fails is tried again; the certificate in use stays.
     pub async fn keep(self: Arc<Self>, shutdown: CancellationToken) {
@@ -96,6 +103,7 @@ impl Own {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(due) => {}
+                () = self.asked.notified() => {}
                 changed = stages.changed() => {
                     if changed.is_err() {
                         return;
@@ -131,7 +139,7 @@ fn half_life(issued: SystemTime, not_after: SystemTime) -> Duration {
 
 fn key(snapshot: &Snapshot) -> (String, String, String) {
     let root_namespace = snapshot.mesh().config.root_namespace.clone();
-    (snapshot.trust_domain.as_str().to_owned(), root_namespace, snapshot.roots.to_pem())
+    (snapshot.trust_domain.as_str().to_owned(), root_namespace, snapshot.trust.roots.to_pem())
 }
 
 fn issue(ca: &Ca, snapshot: &Snapshot, names: &[String], ttl: Duration) -> Result<(Credentials, ServerConfig), OwnError> {
@@ -141,7 +149,7 @@ fn issue(ca: &Ca, snapshot: &Snapshot, names: &[String], ttl: Duration) -> Resul
     all.extend(names.iter().cloned());
     let all: Vec<String> = all.into_iter().collect();
     let credentials = ca.sign_server(&id, &all, ttl)?;
-    let config = ServerConfig::control_plane(&credentials, &snapshot.roots)?;
+    let config = ServerConfig::control_plane(&credentials, &snapshot.trust.roots)?;
     Ok((credentials, config))
 }
 

@@ -60,6 +60,15 @@ pub struct World {
     staged: bool,
 }
 
+/// Whom everybody trusts, and from when on leaves must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trust {
+    /// The roots.
+    pub roots: TrustBundle,
+    /// A leaf whose NotBefore (Unix seconds) is earlier is to be renewed at once; 0: none.
+    pub renew_not_before: i64,
+}
+
 impl World {
     /// Puts the first reading into force. The generation is the recorded one when the content is the same as before
     /// the restart, otherwise the next. A change that a restart interrupted, or that happened meanwhile, goes through
@@ -71,17 +80,17 @@ impl World {
         state: Arc<StateDir>,
         reading: &Reading,
         before: &Before,
-        roots: &TrustBundle,
+        trust: &Trust,
         staged: bool,
     ) -> Result<Self, ApplyError> {
         let recorded = recorded(&state)?;
-        let digest = digest(reading, roots);
+        let digest = digest(reading, trust);
         let generation = match &recorded {
             Some(before) if before.digest == digest => before.generation,
             Some(before) => before.generation + 1,
             None => 1,
         };
-        let target = Arc::new(Snapshot::new(generation, valid(reading)?, roots.clone())?);
+        let target = Arc::new(Snapshot::new(generation, valid(reading)?, trust.clone())?);
         let resumed = recorded.filter(|_| staged).and_then(|recorded| resume(&recorded, &target, &digest, before));
         let stage = resumed.unwrap_or_else(|| Stage::complete(target));
         record(&state, generation, &digest, stage.phase)?;
@@ -93,8 +102,8 @@ impl World {
     ///
     /// # Errors
     /// The reading is invalid or cannot be recorded: what was in force stays so, and [`World::status`] says why.
-    pub fn apply(&self, reading: &Reading, roots: &TrustBundle) -> Result<bool, ApplyError> {
-        self.try_apply(reading, roots).inspect_err(|error| {
+    pub fn apply(&self, reading: &Reading, trust: &Trust) -> Result<bool, ApplyError> {
+        self.try_apply(reading, trust).inspect_err(|error| {
             let mut status = lock(&self.status);
             status.rejected = Some(error.to_string());
             if let Err(Rejected { errors, .. }) = &reading.mesh {
@@ -103,9 +112,9 @@ impl World {
         })
     }
 
-    fn try_apply(&self, reading: &Reading, roots: &TrustBundle) -> Result<bool, ApplyError> {
+    fn try_apply(&self, reading: &Reading, trust: &Trust) -> Result<bool, ApplyError> {
         let mesh = valid(reading)?;
-        let digest = digest(reading, roots);
+        let digest = digest(reading, trust);
         let mut known = lock(&self.digest);
         let stage = self.stage();
         let generation = stage.target.generation;
@@ -114,7 +123,7 @@ impl World {
             return Ok(false);
         }
         let generation = generation + 1;
-        let target = Arc::new(Snapshot::new(generation, mesh, roots.clone())?);
+        let target = Arc::new(Snapshot::new(generation, mesh, trust.clone())?);
         let next = if self.staged { stage.toward(target) } else { Stage::complete(target) };
         record(&self.state, generation, &digest, next.phase)?;
         *known = digest;
@@ -178,7 +187,7 @@ impl World {
 fn resume(recorded: &Recorded, target: &Arc<Snapshot>, digest: &str, before: &Before) -> Option<Stage> {
     let snapshot = |reading: &Option<Reading>, generation: u64| {
         let mesh = reading.as_ref()?.mesh.clone().ok()?;
-        Snapshot::new(generation, mesh, target.roots.clone()).ok().map(Arc::new)
+        Snapshot::new(generation, mesh, target.trust.clone()).ok().map(Arc::new)
     };
     let completed = || snapshot(&before.completed, recorded.generation.saturating_sub(1)).map(Stage::complete);
     let last = || snapshot(&before.last, recorded.generation);
@@ -200,11 +209,12 @@ fn accepted(generation: u64, reading: &Reading) -> Status {
     Status { generation, rejected: None, diagnostics: reading.warnings.iter().map(DiagnosticView::from).collect() }
 }
 
-fn digest(reading: &Reading, roots: &TrustBundle) -> String {
+fn digest(reading: &Reading, trust: &Trust) -> String {
     let mut hash = Sha256::new();
     hash.update(reading.digest.as_bytes());
     hash.update([0]);
-    hash.update(roots.to_pem().as_bytes());
+    hash.update(trust.roots.to_pem().as_bytes());
+    hash.update(trust.renew_not_before.to_le_bytes());
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mutua_identity::{SpiffeId, TrustBundle, TrustDomain};
+use mutua_identity::{SpiffeId, TrustDomain};
 use mutua_model::Mesh;
 use mutua_policy::Engine;
 use mutua_wire::mesh::WorkloadLabels;
 
+use super::Trust;
 use crate::names::WorkloadName;
 
 /// The service account of the control plane itself, for which nobody ever gets a token or a certificate.
@@ -42,7 +43,7 @@ pub struct Snapshot {
     /// The decisions.
     pub engine: Engine,
     /// Whom everybody trusts.
-    pub roots: TrustBundle,
+    pub trust: Trust,
     /// The mesh's own trust domain.
     pub trust_domain: TrustDomain,
     mesh: Arc<Mesh>,
@@ -57,7 +58,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// The trust domain of the mesh configuration is none.
-    pub fn new(generation: u64, mesh: Arc<Mesh>, roots: TrustBundle) -> Result<Self, mutua_identity::SpiffeIdError> {
+    pub fn new(generation: u64, mesh: Arc<Mesh>, trust: Trust) -> Result<Self, mutua_identity::SpiffeIdError> {
         let trust_domain = TrustDomain::new(&mesh.config.trust_domain)?;
         let engine = Engine::new(Arc::clone(&mesh));
         let members: HashMap<_, _> =
@@ -68,7 +69,7 @@ impl Snapshot {
         }
         let account = |member: &Arc<Member>| (member.name.namespace().to_owned(), member.account.clone());
         let accounts = members.values().map(account).collect();
-        Ok(Self { generation, since: SystemTime::now(), engine, roots, trust_domain, mesh, members, by_address, accounts })
+        Ok(Self { generation, since: SystemTime::now(), engine, trust, trust_domain, mesh, members, by_address, accounts })
     }
 
     /// The configuration and registry.

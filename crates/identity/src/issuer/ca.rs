@@ -86,7 +86,14 @@ impl Ca {
         Ok(Self { issuer, signer, intermediates, bundle })
     }
 
-    /// The roots that leaves of this CA chain to.
+    /// The same CA, handing out further roots beside its own: both are trusted while one takes the other's place.
+    #[must_use]
+    pub fn trusting(mut self, further: &TrustBundle) -> Self {
+        self.bundle = self.bundle.union(further);
+        self
+    }
+
+    /// The roots that are handed out: those that leaves of this CA chain to, and further ones that are trusted.
     #[must_use]
     pub fn bundle(&self) -> &TrustBundle {
         &self.bundle

@@ -26,6 +26,15 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest sleep: a machine that slept, or a changed clock, is noticed after it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
+/// How far the CA dates a leaf back (Istio's two minutes).
+const BACKDATED: Duration = Duration::from_secs(120);
+
+/// How far `ours` is ahead of `theirs`, in milliseconds; times of certificates have whole seconds.
+fn skew(theirs: SystemTime, ours: SystemTime) -> i64 {
+    let milliseconds = |span: Duration| i64::try_from(span.as_millis()).unwrap_or(i64::MAX);
+    ours.duration_since(theirs).map_or_else(|error| -milliseconds(error.duration()), milliseconds)
+}
+
 /// Why there is no new certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
@@ -68,6 +77,8 @@ pub struct Status {
     pub last_error: String,
     /// When renewal is due.
     pub due: Option<SystemTime>,
+    /// Our clock minus the CA's at the last renewal, in milliseconds: the CA dates a leaf back by two minutes.
+    pub clock_skew_ms: i64,
 }
 
 /// Keeps the certificate.
@@ -140,13 +151,14 @@ impl Certificates {
     pub async fn keep(&self, stop: CancellationToken) {
         let mut failures = 0;
         let mut pause = Duration::ZERO;
+        let mut changes = self.world.follow();
         loop {
-            let due = self.lock().due.map_or(Duration::ZERO, |due| due.duration_since(SystemTime::now()).unwrap_or_default());
             tokio::select! {
-                () = tokio::time::sleep(due.max(pause).min(LONGEST_SLEEP)) => {}
+                () = tokio::time::sleep(self.until_due().max(pause).min(LONGEST_SLEEP)) => {}
+                Ok(()) = changes.changed(), if pause.is_zero() => {}
                 () = stop.cancelled() => return,
             }
-            if self.lock().due.is_some_and(|due| due > SystemTime::now()) {
+            if !self.until_due().is_zero() {
                 continue;
             }
             let left = self.world.credentials().map_or(Duration::ZERO, |credentials| {
@@ -154,7 +166,9 @@ impl Certificates {
             });
             match self.ask(!left.is_zero()).await {
                 Ok(()) => {
-                    (failures, pause) = (0, Duration::ZERO);
+                    // Times in certificates have whole seconds: a new one may still be dated before what is asked for.
+                    let again = self.world.must_renew();
+                    (failures, pause) = (0, if again { Duration::from_secs(1) } else { Duration::ZERO });
                     let mut status = self.lock();
                     status.renewals += 1;
                     status.last_error.clear();
@@ -169,6 +183,14 @@ impl Certificates {
                 }
             }
         }
+    }
+
+    /// How long until a renewal is due; none when the control plane asks for one at once.
+    fn until_due(&self) -> Duration {
+        if self.world.must_renew() {
+            return Duration::ZERO;
+        }
+        self.lock().due.map_or(Duration::ZERO, |due| due.duration_since(SystemTime::now()).unwrap_or_default())
     }
 
     /// Asks for a certificate: with the current one, or with the token. The key of an unanswered request with a token is
@@ -206,6 +228,7 @@ impl Certificates {
 
     fn take_over(&self, credentials: Credentials) -> Result<(), CertificateError> {
         self.schedule(&credentials, SystemTime::now());
+        self.lock().clock_skew_ms = skew(credentials.not_before() + BACKDATED, SystemTime::now());
         if let Err(error) = self.store.save(&credentials) {
             // The certificate is good all the same; only a restart would have to join anew.
             tracing::error!(%error, "the certificate could not be kept on disk");

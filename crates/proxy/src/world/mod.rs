@@ -128,6 +128,15 @@ impl World {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner).resources.bundle.as_deref().cloned()
     }
 
+    /// Whether the control plane asks for a certificate that is newer than the one in use: its root is about to go.
+    #[must_use]
+    pub fn must_renew(&self) -> bool {
+        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = changing.credentials.as_ref().map(Credentials::not_before);
+        let start = start.and_then(|start| start.duration_since(std::time::SystemTime::UNIX_EPOCH).ok());
+        start.is_some_and(|start| i64::try_from(start.as_secs()).unwrap_or(i64::MAX) < changing.resources.renew_not_before)
+    }
+
     /// What is held of a type, by name, with its version: for the control plane after a reconnect.
     #[must_use]
     pub fn versions(&self, type_url: &str) -> std::collections::BTreeMap<String, String> {

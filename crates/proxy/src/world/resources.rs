@@ -61,6 +61,8 @@ pub enum ApplyError {
 pub struct Resources {
     pub(super) inbound: Option<Arc<Inbound>>,
     pub(super) bundle: Option<Arc<TrustBundle>>,
+    /// A leaf whose NotBefore (Unix seconds) is earlier is to be renewed at once.
+    pub(super) renew_not_before: i64,
     pub(super) table: Arc<Table>,
     pub(super) generation: Arc<str>,
     settings: Option<Arc<mesh::ProxySettings>>,
@@ -109,6 +111,7 @@ impl Resources {
         } else if type_url == mesh::TrustBundle::TYPE_URL {
             let bundle: mesh::TrustBundle = unpack(resource)?;
             self.bundle = Some(Arc::new(TrustBundle::from_pem(&bundle.roots.join("\n"))?));
+            self.renew_not_before = bundle.renew_not_before;
         } else if type_url == mesh::ProxySettings::TYPE_URL {
             self.settings = Some(Arc::new(unpack(resource)?));
         } else {

@@ -116,7 +116,7 @@ impl Running {
 
     /// Everything a sidecar needs before it serves.
     pub fn configure(&self, authority: &Authority, inbound: &mesh::InboundPolicy) {
-        self.put("default", &mesh::TrustBundle { roots: authority.roots() });
+        self.put("default", &mesh::TrustBundle { roots: authority.roots(), renew_not_before: 0 });
         self.put("default", &wire::settings(mesh::OutboundPolicy::AllowAny));
         self.put("shop/it", inbound);
     }

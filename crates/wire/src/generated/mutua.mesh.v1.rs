@@ -154,6 +154,9 @@ pub struct TrustBundle {
     /// Root certificates, PEM, one each.
     #[prost(string, repeated, tag = "1")]
     pub roots: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// A leaf whose NotBefore (Unix seconds) is earlier is renewed at once: the root it hangs on is about to go. 0: none.
+    #[prost(int64, tag = "2")]
+    pub renew_not_before: i64,
 }
 /// What is the same for the whole proxy. Named `default`.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -209,6 +212,9 @@ pub struct ProxyReport {
     pub refusals: ::prost::alloc::vec::Vec<Refusal>,
     #[prost(uint64, tag = "10")]
     pub open_connections: u64,
+    /// NotBefore of the leaf it shows, Unix seconds.
+    #[prost(int64, tag = "11")]
+    pub certificate_not_before: i64,
 }
 /// Connections refused since the last report, by reason.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

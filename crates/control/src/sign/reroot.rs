@@ -1,0 +1,128 @@
+//! Leads a change of root through its stages: who is waited for, and when it goes on.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use tokio_util::sync::CancellationToken;
+
+use super::rotation::{Record, RootPhase, RotationError};
+use crate::Parts;
+use crate::names::WorkloadName;
+use crate::registry::Proxy;
+use crate::revision::Phase;
+
+/// How often proxies are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A proxy that a change of root waits for.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// Its workload.
+    pub workload: WorkloadName,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// Why.
+    pub reason: &'static str,
+    /// The end of the leaf it shows, Unix seconds: then it is waited for no more.
+    pub until: i64,
+}
+
+/// Begins a change of root.
+///
+/// # Errors
+/// It cannot begin.
+pub fn begin(parts: &Parts) -> Result<(), RotationError> {
+    let trust_domain = parts.world.current().trust_domain.clone();
+    parts.rotation.begin(&trust_domain, known(parts))?;
+    tracing::info!("a change of root begins: the new root is trusted beside the old one");
+    parts.retrust.notify_one();
+    Ok(())
+}
+
+/// Takes a change of root back.
+///
+/// # Errors
+/// It cannot be taken back.
+pub fn abort(parts: &Parts) -> Result<(), RotationError> {
+    parts.rotation.abort()?;
+    tracing::warn!("the change of root is taken back");
+    parts.keeper.renew();
+    parts.retrust.notify_one();
+    Ok(())
+}
+
+/// Leads until `shutdown`.
+pub async fn lead(parts: &Parts, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        let Some(record) = parts.rotation.record() else { continue };
+        if !in_force(parts, &record) || !waiting(parts, &record).is_empty() {
+            continue;
+        }
+        if let Err(error) = parts.rotation.advance(known(parts)) {
+            tracing::error!(%error, "the change of root stays where it stands");
+            continue;
+        }
+        match parts.rotation.record() {
+            Some(_) => tracing::info!("the new root signs; leaves of the old one are renewed"),
+            None => tracing::info!("the old root is gone: the change is complete"),
+        }
+        parts.keeper.renew();
+        parts.retrust.notify_one();
+    }
+}
+
+/// Whether everything that is distributed speaks of this stage already.
+fn in_force(parts: &Parts, record: &Record) -> bool {
+    let stage = parts.world.stage();
+    let trust = &stage.target.trust;
+    stage.phase == Phase::Complete && *trust == parts.trust() && trust.renew_not_before == record.renew_not_before()
+}
+
+/// The proxies that must come along before the next stage.
+#[must_use]
+pub fn waiting(parts: &Parts, record: &Record) -> Vec<Waiting> {
+    let (now, proxies) = (unix(SystemTime::now()), parts.registry.proxies());
+    let mut names: BTreeMap<WorkloadName, i64> = record.expected.clone();
+    names.extend(proxies.iter().filter(|(_, proxy)| proxy.connected).map(|(name, proxy)| (name.clone(), end(proxy))));
+    let wait = |(workload, expected): (WorkloadName, i64)| {
+        let proxy = proxies.get(&workload);
+        let connected = proxy.is_some_and(|proxy| proxy.connected);
+        let until = proxy.map_or(expected, |proxy| end(proxy).max(expected));
+        let reason =
+            proxy.filter(|proxy| proxy.connected).map_or(Some("it is not connected"), |proxy| missing(parts, record, proxy))?;
+        // A leaf that has ended needs no root any more.
+        (connected || until > now).then_some(Waiting { workload, connected, reason, until })
+    };
+    names.into_iter().filter_map(wait).collect()
+}
+
+/// What a connected proxy has not done yet.
+fn missing(parts: &Parts, record: &Record, proxy: &Proxy) -> Option<&'static str> {
+    let stage = parts.world.stage();
+    if stage.target.trust != parts.trust() || proxy.progress.acknowledged < stage.revision() {
+        return Some("it has not acknowledged the roots");
+    }
+    let shown = proxy.report.as_ref().map_or(0, |report| report.certificate_not_before);
+    (record.phase == RootPhase::Reissue && shown < record.renew_not_before()).then_some("it has not renewed its certificate")
+}
+
+/// The proxies that hang on the root now, with the end of their leaves.
+fn known(parts: &Parts) -> BTreeMap<WorkloadName, i64> {
+    let now = unix(SystemTime::now());
+    let proxies = parts.registry.proxies().into_iter().map(|(name, proxy)| (name, end(&proxy)));
+    proxies.filter(|(_, end)| *end > now).collect()
+}
+
+fn end(proxy: &Proxy) -> i64 {
+    proxy.report.as_ref().map_or(0, |report| report.certificate_not_after)
+}
+
+fn unix(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}

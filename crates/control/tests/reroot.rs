@@ -1,0 +1,154 @@
+//! A change of the mesh's root: stages, who is waited for, restart, abort.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use common::discovery::Client;
+use common::{Mesh, credentials};
+use mutua_identity::{Credentials, PrivateKey, TrustBundle};
+use mutua_wire::MeshResource;
+use mutua_wire::mesh::mesh_report_client::MeshReportClient;
+use mutua_wire::mesh::{self, ProxyReport};
+use prost::Message;
+
+const PROXY: &str = "shop/front";
+
+fn unix(time: std::time::SystemTime) -> i64 {
+    i64::try_from(time.duration_since(UNIX_EPOCH).expect("after 1970").as_secs()).expect("small")
+}
+
+/// A proxy by hand: it shows `leaf`, holds its streams, and acknowledges whatever comes.
+struct Proxy {
+    client: Client,
+    reports: tokio::sync::mpsc::Sender<ProxyReport>,
+}
+
+impl Proxy {
+    async fn connect(mesh: &Mesh, leaf: &Credentials) -> Self {
+        let mut client = Client::open(mesh, Some(leaf), PROXY).await.expect("connects");
+        client.subscribe_all(mesh::TrustBundle::TYPE_URL).await;
+        let (reports, stream) = tokio::sync::mpsc::channel(4);
+        let channel = mesh.channel(Some(leaf)).await.expect("connects");
+        tokio::spawn(async move {
+            MeshReportClient::new(channel).report(tokio_stream::wrappers::ReceiverStream::new(stream)).await.ok();
+        });
+        let proxy = Self { client, reports };
+        proxy.show(leaf).await;
+        proxy
+    }
+
+    /// Reports the certificate in use.
+    async fn show(&self, leaf: &Credentials) {
+        let report = ProxyReport {
+            workload: PROXY.to_owned(),
+            certificate_serial: leaf.serial().to_owned(),
+            certificate_not_before: unix(leaf.not_before()),
+            certificate_not_after: unix(leaf.not_after()),
+            ..ProxyReport::default()
+        };
+        self.reports.send(report).await.expect("the stream is open");
+    }
+
+    /// Takes the next bundle and acknowledges it.
+    async fn bundle(&mut self) -> (TrustBundle, i64) {
+        let response = self.client.next().await.expect("a bundle");
+        self.client.ack(&response).await;
+        let any = response.resources[0].resource.as_ref().expect("a body");
+        let bundle = mesh::TrustBundle::decode(any.value.as_slice()).expect("a bundle");
+        (TrustBundle::from_pem(&bundle.roots.concat()).expect("roots"), bundle.renew_not_before)
+    }
+}
+
+async fn renew(mesh: &Mesh, leaf: &Credentials) -> Credentials {
+    let key = PrivateKey::generate().expect("a key");
+    credentials(&key, &mesh.create(&key, None, Some(leaf)).await.expect("renews"))
+}
+
+fn phase(answer: &serde_json::Value) -> &str {
+    answer["rotation"]["phase"].as_str().unwrap_or("none")
+}
+
+#[tokio::test]
+async fn the_root_changes_in_stages_and_waits_for_the_proxy() {
+    let mesh = Mesh::start().await;
+    let leaf = mesh.join(PROXY).await;
+    let mut proxy = Proxy::connect(&mesh, &leaf).await;
+    let (before, _) = proxy.bundle().await;
+    mesh.until("/api/v1/proxies", |answer| answer["proxies"].to_string().contains(leaf.serial())).await;
+    let (status, answer) = mesh.api("POST", "/api/v1/ca/rotate", "{}").await;
+    assert_eq!((status, phase(&answer)), (200, "trust"));
+    assert_eq!(answer["rotation"]["waitingFor"][0]["workload"], PROXY, "{answer}");
+    assert_eq!(mesh.api("POST", "/api/v1/ca/rotate", "{}").await.0, 409, "one at a time");
+
+    let (both, renew_not_before) = proxy.bundle().await;
+    assert_eq!((both.roots_pem().len(), renew_not_before), (2, 0));
+    let (_, renew_not_before) = proxy.bundle().await;
+    assert!(renew_not_before > 0, "leaves of the old root are to be renewed");
+    let answer = mesh.until("/api/v1/ca", |answer| phase(answer) == "reissue").await;
+    assert_eq!(answer["roots"].as_array().map(Vec::len), Some(2));
+    // NotBefore has whole seconds.
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let fresh = renew(&mesh, &leaf).await;
+    proxy.show(&fresh).await;
+    mesh.until("/api/v1/ca", |answer| phase(answer) == "none").await;
+    let (after, renew_not_before) = proxy.bundle().await;
+    assert_eq!((after.roots_pem().len(), renew_not_before), (1, 0));
+    assert_ne!(after, before);
+    assert_eq!(mesh.roots(), after, "who joins now begins with the new root");
+    // The old leaf is nobody's any more; the new one is good.
+    assert!(mesh.channel(Some(&fresh)).await.is_ok());
+    renew(&mesh, &fresh).await;
+    let mesh = mesh.restart().await;
+    assert_eq!(mesh.roots(), after, "the new root is the mesh's root");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_away_is_waited_for_by_name_over_a_restart() {
+    let mesh = Mesh::start().await;
+    let leaf = mesh.join(PROXY).await;
+    let proxy = Proxy::connect(&mesh, &leaf).await;
+    mesh.until("/api/v1/proxies", |answer| answer["proxies"].to_string().contains(leaf.serial())).await;
+    drop(proxy);
+    mesh.until("/api/v1/proxies", |answer| answer["proxies"].to_string().contains("\"connected\":false")).await;
+    mesh.api("POST", "/api/v1/ca/rotate", "{}").await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let mesh = mesh.restart().await;
+    let answer = mesh.get("/api/v1/ca").await;
+    assert_eq!(phase(&answer), "trust", "{answer}");
+    assert_eq!(answer["rotation"]["waitingFor"][0]["reason"], "it is not connected");
+    assert_eq!(mesh.roots().roots_pem().len(), 2);
+    let (status, answer) = mesh.api("POST", "/api/v1/ca/abort", "{}").await;
+    assert_eq!((status, phase(&answer)), (200, "none"));
+    mesh.until("/api/v1/ca", |answer| answer["roots"].as_array().map(Vec::len) == Some(1)).await;
+    assert_eq!(mesh.api("POST", "/api/v1/ca/abort", "{}").await.0, 409);
+    let names: BTreeMap<String, u64> = std::fs::read_dir(mesh.folder.path().join("state/next-ca"))
+        .map(|entries| entries.flatten().map(|entry| (entry.file_name().to_string_lossy().into_owned(), 0)).collect())
+        .unwrap_or_default();
+    assert!(names.is_empty(), "nothing of the new root remains: {names:?}");
+}
+
+#[tokio::test]
+async fn taken_back_while_leaves_are_renewed_the_old_root_stays() {
+    let mesh = Mesh::start().await;
+    let before = mesh.roots();
+    let leaf = mesh.join(PROXY).await;
+    let mut proxy = Proxy::connect(&mesh, &leaf).await;
+    proxy.bundle().await;
+    mesh.until("/api/v1/proxies", |answer| answer["proxies"].to_string().contains(leaf.serial())).await;
+    mesh.api("POST", "/api/v1/ca/rotate", "{}").await;
+    proxy.bundle().await;
+    mesh.until("/api/v1/ca", |answer| phase(answer) == "reissue").await;
+    proxy.bundle().await;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    let (status, answer) = mesh.api("POST", "/api/v1/ca/abort", "{}").await;
+    assert_eq!((status, answer["rotation"]["aborted"].as_bool()), (200, Some(true)));
+    proxy.bundle().await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let fresh = renew(&mesh, &leaf).await;
+    proxy.show(&fresh).await;
+    mesh.until("/api/v1/ca", |answer| phase(answer) == "none").await;
+    let (after, _) = proxy.bundle().await;
+    assert_eq!(after, before);
+}
