@@ -160,7 +160,7 @@ fn recorded_messages_are_understood() {
     check("inbound_policy", &inbound());
     check("destination", &destination());
     check("proxy_settings", &settings());
-    check("trust_bundle", &TrustBundle { roots: vec!["root".to_owned()] });
+    check("trust_bundle", &TrustBundle { roots: vec!["root".to_owned()], ..TrustBundle::default() });
     check("peer_workload", &PeerWorkload { address: "10.1.0.1".to_owned(), labels: Some(labels()) });
     check("proxy_report", &report());
 }
