@@ -28,5 +28,5 @@ pub mod telemetry;
 pub mod tls;
 pub mod world;
 
-pub use run::{StartError, run};
+pub use run::{StartError, keep_memory_small, run};
 pub use settings::Settings;

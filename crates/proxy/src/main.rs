@@ -16,6 +16,7 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    mutua_proxy::keep_memory_small();
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("MUTUA_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

@@ -73,6 +73,7 @@ pub enum StartError {
 /// # Errors
 /// The sidecar cannot start, or is refused by the control plane.
 pub fn run(settings: &Settings) -> Result<(), StartError> {
+    keep_memory_small();
     let prepared = Prepared::new(settings)?;
     become_user(settings, prepared.store.folder())?;
     let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(WORKERS);
@@ -85,6 +86,12 @@ pub fn run(settings: &Settings) -> Result<(), StartError> {
     let done = runtime.block_on(Box::pin(serve(settings, prepared)));
     runtime.shutdown_background();
     done
+}
+
+/// The allocator asks for huge pages, of which a sidecar would leave most empty: megabytes instead of kilobytes. To be
+/// called first of all, before memory is used. An old kernel that cannot do without huge pages costs memory, no more.
+pub fn keep_memory_small() {
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
 /// What is read before the user changes.

@@ -1,0 +1,162 @@
+//! TLS that the sidecar originates towards servers outside the mesh: SIMPLE and MUTUAL, with files.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use common::{Authority, CLIENT, Running, read_exactly, read_to_end, wire};
+use mutua_identity::stream::TlsStream;
+use mutua_identity::{Ca, ServerConfig, TrustDomain};
+use mutua_proxy::connections::{Direction, Outcome};
+use mutua_proxy::reasons::Reason;
+use mutua_wire::mesh::{self, ClientTlsMode, Mode, Protocol};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const PARTNER: &str = "spiffe://partner.example/ns/out/sa/side";
+
+/// A TLS server that says who called (`-` for nobody), then echoes; its files lie in `folder`.
+struct Partner {
+    folder: tempfile::TempDir,
+    address: SocketAddr,
+}
+
+impl Partner {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = Ca::load_or_create(folder.path(), &TrustDomain::new("partner.example").unwrap()).unwrap();
+        let names = ["partner.example".to_owned()];
+        let own = ca.sign_server(&PARTNER.parse().unwrap(), &names, Duration::from_secs(600)).unwrap();
+        let config = ServerConfig::control_plane(&own, ca.bundle()).unwrap();
+        let key = mutua_identity::PrivateKey::generate().unwrap();
+        let csr = mutua_identity::certificate_request(&key).unwrap();
+        let issued = ca.sign(&csr, &"spiffe://partner.example/ns/out/sa/customer".parse().unwrap(), Duration::from_secs(600));
+        std::fs::write(folder.path().join("client.pem"), issued.unwrap().chain_pem.concat()).unwrap();
+        std::fs::write(folder.path().join("client.key"), key.to_pkcs8_pem()).unwrap();
+        std::fs::write(folder.path().join("roots.pem"), ca.bundle().to_pem()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let config = config.clone();
+                tokio::spawn(async move {
+                    let Ok(mut tls) = TlsStream::accept(&config, stream).await else { return };
+                    let who = tls.peer_id().map_or_else(|| "-".to_owned(), ToString::to_string);
+                    let mut buffer = [0; 4096];
+                    while let Ok(count @ 1..) = tls.read(&mut buffer).await {
+                        tls.write_all(format!("{who} ").as_bytes()).await.unwrap();
+                        tls.write_all(&buffer[..count]).await.unwrap();
+                        tls.flush().await.unwrap();
+                    }
+                });
+            }
+        });
+        Self { folder, address }
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+async fn sidecar(folder: &Path, protocol: Protocol, tls: mesh::ClientTls, endpoint: SocketAddr) -> Running {
+    let authority = Authority::new();
+    let folder = folder.to_path_buf();
+    let change = |sidecar: &mut mutua_proxy::sidecar::Sidecar| sidecar.tls_folders.push(folder);
+    let client = Running::with(Direction::Outbound, Some(authority.leaf(CLIENT)), change).await;
+    client.wanted.set("192.0.2.1:80".parse().unwrap());
+    client.configure(&authority, &wire::inbound(Mode::Permissive, &[]));
+    client.put("shop/partner", &wire::destination(protocol, tls, &[endpoint]));
+    client
+}
+
+fn simple(partner: &Partner) -> mesh::ClientTls {
+    mesh::ClientTls {
+        ca_certificates: partner.file("roots.pem"),
+        sni: "partner.example".to_owned(),
+        subject_alt_names: vec!["partner.example".to_owned()],
+        ..wire::tls(ClientTlsMode::TlsSimple, &[])
+    }
+}
+
+async fn call(client: &Running, bytes: &[u8], answer: &str) {
+    let mut stream = TcpStream::connect(client.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    let expected = [answer.as_bytes(), bytes].concat();
+    assert_eq!(String::from_utf8(read_exactly(&mut stream, expected.len()).await), String::from_utf8(expected));
+    let record = client.record(|record| record.outcome.is_some()).await;
+    assert_eq!((record.outcome, record.tls_version), (Some(Outcome::Tls), Some("TLSv1.3")));
+}
+
+async fn refused(client: &Running, bytes: &[u8], reason: Reason) -> String {
+    let mut stream = TcpStream::connect(client.address).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    assert!(read_to_end(&mut stream).await.is_err());
+    client.refused(reason).await.message.unwrap()
+}
+
+#[tokio::test]
+async fn simple_checks_the_server_and_shows_nothing() {
+    let partner = Partner::start().await;
+    let client = sidecar(partner.folder.path(), Protocol::Tcp, simple(&partner), partner.address).await;
+    call(&client, b"hello", "- ").await;
+}
+
+#[tokio::test]
+async fn mutual_shows_the_certificate_of_its_files() {
+    let partner = Partner::start().await;
+    let tls = mesh::ClientTls {
+        mode: ClientTlsMode::TlsMutual as i32,
+        client_certificate: partner.file("client.pem"),
+        private_key: partner.file("client.key"),
+        ..simple(&partner)
+    };
+    let client = sidecar(partner.folder.path(), Protocol::Tcp, tls.clone(), partner.address).await;
+    call(&client, b"hello", "spiffe://partner.example/ns/out/sa/customer ").await;
+    let incomplete = mesh::ClientTls { private_key: String::new(), ..tls };
+    let client = sidecar(partner.folder.path(), Protocol::Tcp, incomplete, partner.address).await;
+    assert!(refused(&client, b"x", Reason::TlsSettings).await.contains("clientCertificate and privateKey"));
+}
+
+#[tokio::test]
+async fn wrong_names_roots_and_files_are_refused() {
+    let (partner, other) = (Partner::start().await, Partner::start().await);
+    let folder = partner.folder.path();
+    let wrong = mesh::ClientTls { subject_alt_names: vec!["other.example".to_owned()], ..simple(&partner) };
+    let client = sidecar(folder, Protocol::Tcp, wrong, partner.address).await;
+    refused(&client, b"x", Reason::PeerIdentityMismatch).await;
+    let client = sidecar(folder, Protocol::Tcp, simple(&partner), other.address).await;
+    refused(&client, b"x", Reason::UntrustedCertificate).await;
+    let client = sidecar(folder, Protocol::Tcp, simple(&other), other.address).await;
+    assert!(refused(&client, b"x", Reason::TlsSettings).await.contains("outside the folders of --tls-dir"));
+    let missing = mesh::ClientTls { ca_certificates: partner.file("none.pem"), ..simple(&partner) };
+    let client = sidecar(folder, Protocol::Tcp, missing, partner.address).await;
+    assert!(refused(&client, b"x", Reason::TlsSettings).await.contains("none.pem: No such file"));
+}
+
+#[tokio::test]
+async fn a_renewed_file_counts_from_the_next_connection() {
+    let (partner, other) = (Partner::start().await, Partner::start().await);
+    let client = sidecar(partner.folder.path(), Protocol::Tcp, simple(&partner), other.address).await;
+    refused(&client, b"x", Reason::UntrustedCertificate).await;
+    std::fs::copy(other.file("roots.pem"), partner.file("roots.pem")).unwrap();
+    let mut stream = TcpStream::connect(client.address).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    assert_eq!(read_exactly(&mut stream, 3).await, b"- x");
+}
+
+#[tokio::test]
+async fn the_name_comes_from_the_request_where_the_rule_has_none() {
+    let partner = Partner::start().await;
+    let tls = mesh::ClientTls { sni: String::new(), subject_alt_names: Vec::new(), from_host_header: true, ..simple(&partner) };
+    let client = sidecar(partner.folder.path(), Protocol::Http, tls.clone(), partner.address).await;
+    call(&client, b"GET / HTTP/1.1\r\nHost: partner.example\r\n\r\n", "- ").await;
+    let client = sidecar(partner.folder.path(), Protocol::Http, tls.clone(), partner.address).await;
+    refused(&client, b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n", Reason::PeerIdentityMismatch).await;
+    let client = sidecar(partner.folder.path(), Protocol::Http, tls, partner.address).await;
+    refused(&client, b"GET / HTTP/1.1\r\n\r\n", Reason::HostMissing).await;
+}
