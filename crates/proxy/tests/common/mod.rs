@@ -1,6 +1,7 @@
 //! A mesh in one process: sidecars over loopback, with the capture rules' answer given by the test.
 #![allow(dead_code, clippy::unwrap_used, reason = "a test fails by panicking; each test uses a part")]
 
+pub mod plane;
 pub mod wire;
 
 use std::io;

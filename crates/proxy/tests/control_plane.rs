@@ -1,0 +1,199 @@
+//! A sidecar and its control plane: joining, following, refusing, renewing, reporting.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use common::plane::{Plane, TOKEN, until};
+use common::{App, Running, SERVER, read_exactly, read_to_end, wire};
+use mutua_proxy::certificate::{CertificateError, Certificates, Store};
+use mutua_proxy::connections::Direction;
+use mutua_proxy::settings::Workload;
+use mutua_wire::MeshResource;
+use mutua_wire::mesh::{Destination, InboundPolicy, Mode, OutboundPolicy, ProxySettings, TrustBundle};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+fn keeper(plane: &Plane, folder: &tempfile::TempDir, token: Option<&str>, of: &Running) -> Arc<Certificates> {
+    let workload = Workload { namespace: "shop".to_owned(), name: "server".to_owned() };
+    let store = Store::open(folder.path().join("state")).unwrap();
+    let (token, world) = (token.map(str::to_owned), Arc::clone(&of.sidecar.world));
+    Arc::new(Certificates::new(plane.as_seen_by_a_proxy(), workload, store, token, world))
+}
+
+/// A sidecar that follows a control plane.
+struct Member {
+    _folder: tempfile::TempDir,
+    running: Running,
+    certificates: Arc<Certificates>,
+    stop: CancellationToken,
+}
+
+impl Member {
+    async fn join(plane: &Plane) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let running = Running::start(Direction::Inbound, None).await;
+        let certificates = keeper(plane, &folder, Some(TOKEN), &running);
+        certificates.obtain().await.unwrap();
+        let stop = CancellationToken::new();
+        let (keeping, following) = (Arc::clone(&certificates), Arc::clone(&certificates));
+        let (first, second) = (stop.clone(), stop.clone());
+        tokio::spawn(async move { keeping.keep(first).await });
+        tokio::spawn(mutua_proxy::discovery::follow(Arc::clone(&running.sidecar), following, second));
+        plane.request(|request| request.type_url == Destination::TYPE_URL).await;
+        Self { _folder: folder, running, certificates, stop }
+    }
+
+    fn serial(&self) -> String {
+        self.certificates.world.credentials().unwrap().serial().to_owned()
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+fn configure(plane: &Plane, mode: Mode) {
+    plane.send("bundle", "default", &TrustBundle { roots: plane.roots() });
+    plane.send("settings", "default", &wire::settings(OutboundPolicy::AllowAny));
+    plane.send("inbound", "shop/server", &wire::inbound(mode, &[]));
+}
+
+#[tokio::test]
+async fn a_sidecar_joins_follows_and_reports() {
+    let plane = Plane::start().await;
+    let member = Member::join(&plane).await;
+    let first = plane.request(|request| request.node.is_some()).await;
+    assert_eq!(first.type_url, TrustBundle::TYPE_URL);
+    assert!(first.node.unwrap().id.ends_with("~server.shop~shop.svc.cluster.local"));
+    for type_url in [TrustBundle::TYPE_URL, ProxySettings::TYPE_URL, InboundPolicy::TYPE_URL, Destination::TYPE_URL] {
+        let request = plane.request(|request| request.type_url == type_url).await;
+        assert_eq!(request.resource_names_subscribe, ["*"], "{type_url}");
+    }
+    configure(&plane, Mode::Permissive);
+    for nonce in ["bundle", "settings", "inbound"] {
+        let answer = plane.request(|request| request.response_nonce == nonce).await;
+        assert_eq!(answer.error_detail, None, "{nonce}");
+    }
+    assert!(member.running.sidecar.world.current().is_ready());
+    assert_eq!(&*member.running.sidecar.world.current().generation, "7");
+    let serial = member.serial();
+    until("a report", || plane.shared.reports.lock().unwrap().iter().any(|report| report.certificate_serial == serial)).await;
+}
+
+#[tokio::test]
+async fn a_response_that_cannot_be_used_is_refused_and_the_last_one_stays() {
+    let plane = Plane::start().await;
+    let member = Member::join(&plane).await;
+    configure(&plane, Mode::Strict);
+    plane.request(|request| request.response_nonce == "inbound").await;
+    plane.send("wrong", "shop/server", &InboundPolicy { mode: 99, ..wire::inbound(Mode::Disable, &[]) });
+    let answer = plane.request(|request| request.response_nonce == "wrong").await;
+    assert_eq!(answer.error_detail.unwrap().message, "shop/server: mode: value 99 is not known to this proxy");
+    let inbound = member.running.sidecar.world.current().inbound.clone().unwrap();
+    assert_eq!(inbound.mode, mutua_proxy::world::Mode::Strict);
+}
+
+#[tokio::test]
+async fn refusals_reach_the_control_plane() {
+    let plane = Plane::start().await;
+    let member = Member::join(&plane).await;
+    configure(&plane, Mode::Strict);
+    plane.request(|request| request.response_nonce == "inbound").await;
+    let app = App::echo().await;
+    member.running.wanted.set(app.address);
+    let mut stream = TcpStream::connect(member.running.address).await.unwrap();
+    stream.write_all(b"in clear").await.unwrap();
+    read_to_end(&mut stream).await.unwrap_err();
+    let told = || {
+        let reports = plane.shared.reports.lock().unwrap();
+        reports.iter().flat_map(|report| report.refusals.clone()).next()
+    };
+    until("the refusal", || told().is_some()).await;
+    let refusal = told().unwrap();
+    assert_eq!((refusal.code.as_str(), refusal.direction.as_str()), ("PLAINTEXT_ON_STRICT_PORT", "inbound"));
+    assert_eq!((refusal.peer_address.as_str(), refusal.port), ("127.0.0.1", u32::from(app.address.port())));
+}
+
+#[tokio::test]
+async fn leaves_are_renewed_while_connections_go_on() {
+    let plane = Plane::start().await;
+    *plane.shared.ttl.lock().unwrap() = Duration::from_secs(4);
+    let member = Member::join(&plane).await;
+    configure(&plane, Mode::Permissive);
+    plane.request(|request| request.response_nonce == "inbound").await;
+    let app = App::echo().await;
+    member.running.wanted.set(app.address);
+    let mut stream = TcpStream::connect(member.running.address).await.unwrap();
+    let first = member.serial();
+    let issued = plane.shared.issued.load(Ordering::Relaxed);
+    until("two renewals", || plane.shared.issued.load(Ordering::Relaxed) >= issued + 2).await;
+    stream.write_all(b"still here").await.unwrap();
+    assert_eq!(read_exactly(&mut stream, 10).await, b"still here");
+    assert_ne!(member.serial(), first);
+    assert!(member.certificates.status().renewals >= 1);
+    // A new stream with the new certificate tells what is held already.
+    let held = plane.request(|request| request.initial_resource_versions.contains_key("shop/server")).await;
+    assert_eq!(held.type_url, InboundPolicy::TYPE_URL);
+    assert!(plane.shared.streams.load(Ordering::Relaxed) >= 2);
+}
+
+#[tokio::test]
+async fn a_failed_renewal_keeps_the_leaf_and_is_tried_again() {
+    let plane = Plane::start().await;
+    *plane.shared.ttl.lock().unwrap() = Duration::from_secs(8);
+    let member = Member::join(&plane).await;
+    let first = member.serial();
+    plane.shared.broken.store(true, Ordering::Relaxed);
+    until("failed attempts", || member.certificates.status().failed >= 2).await;
+    assert_eq!(member.serial(), first);
+    assert!(member.certificates.status().last_error.contains("the signing key is away"));
+    plane.shared.broken.store(false, Ordering::Relaxed);
+    until("a renewal", || member.certificates.status().renewals >= 1).await;
+    assert_ne!(member.serial(), first);
+    assert_eq!(member.certificates.status().last_error, "");
+}
+
+#[tokio::test]
+async fn a_restart_uses_what_was_kept() {
+    let plane = Plane::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(Direction::Inbound, None).await;
+    keeper(&plane, &folder, Some(TOKEN), &running).obtain().await.unwrap();
+    let again = Running::start(Direction::Inbound, None).await;
+    keeper(&plane, &folder, None, &again).obtain().await.unwrap();
+    assert_eq!(plane.shared.issued.load(Ordering::Relaxed), 1);
+    let serials = [&running, &again].map(|one| one.sidecar.world.credentials().unwrap().serial().to_owned());
+    assert_eq!(serials[0], serials[1]);
+    assert_eq!(again.sidecar.world.credentials().unwrap().id().unwrap().to_string(), SERVER);
+}
+
+#[tokio::test]
+async fn a_wrong_token_or_none_is_told_at_once() {
+    let plane = Plane::start().await;
+    let running = Running::start(Direction::Inbound, None).await;
+    let folder = tempfile::tempdir().unwrap();
+    let error = keeper(&plane, &folder, Some("used"), &running).obtain().await.unwrap_err();
+    assert_eq!(error.to_string(), "the control plane refuses a certificate for shop/server: the token is not known or was used");
+    let error = keeper(&plane, &folder, None, &running).obtain().await.unwrap_err();
+    assert!(matches!(error, CertificateError::NoToken(_)), "{error}");
+}
+
+#[tokio::test]
+async fn somebody_else_is_no_control_plane() {
+    let (plane, impostor) = (Plane::start().await, Plane::start().await);
+    let mut seen = plane.as_seen_by_a_proxy();
+    seen.address = impostor.address.to_string();
+    assert!(seen.channel(None, None).await.is_err(), "another root");
+    let mut seen = plane.as_seen_by_a_proxy();
+    seen.identity = "spiffe://cluster.local/ns/other/sa/istiod".parse().unwrap();
+    let error = seen.channel(None, None).await.unwrap_err().to_string();
+    assert!(error.contains("istio-system/sa/istiod"), "says who answered: {error}");
+}
