@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use mutua_model::Diagnostic;
-use mutua_model::read::{Inputs, Loaded};
+use mutua_model::read::Inputs;
+use mutua_model::{Diagnostic, Mesh};
 
 use crate::output::watched;
 
@@ -16,25 +16,20 @@ pub struct Files {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads and checks manifests.
+/// Reads manifests for commands that compute with them: they refuse what `mutua validate` refuses. The texts come back
+/// too, so that lines can be shown.
 ///
 /// # Errors
-/// A path that cannot be read, or a text that is no YAML: the call ends with exit code 2 and one message.
-pub fn load(paths: &[PathBuf]) -> anyhow::Result<Loaded> {
+/// A path that cannot be read, a text that is no YAML, and an input with errors: the message names the first resource
+/// and how many more there are.
+pub fn read_valid(paths: &[PathBuf]) -> anyhow::Result<(Inputs, Mesh)> {
     if watched() && paths.iter().any(|path| path.as_os_str() == "-") {
         crate::output::note("reading standard input …");
     }
-    Ok(Inputs::from_paths(paths)?.load()?)
-}
-
-/// As [`load`], for commands that compute with what was read: they refuse what `mutua validate` refuses.
-///
-/// # Errors
-/// As [`load`], and an input with errors; the message names the first resource and how many more there are.
-pub fn load_valid(paths: &[PathBuf]) -> anyhow::Result<Loaded> {
-    let loaded = load(paths)?;
+    let inputs = Inputs::from_paths(paths)?;
+    let loaded = inputs.load()?;
     let errors: Vec<_> = loaded.errors().collect();
-    let Some(first) = errors.first() else { return Ok(loaded) };
+    let Some(first) = errors.first() else { return Ok((inputs, loaded.mesh)) };
     let more = match errors.len() - 1 {
         0 => String::new(),
         more => format!(" (and {more} more; `mutua validate` lists them)"),

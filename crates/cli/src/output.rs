@@ -56,10 +56,10 @@ pub fn note(text: &str) {
 /// # Errors
 /// As [`print`].
 pub fn print_value(value: &impl Serialize, format: Format) -> anyhow::Result<()> {
-    let value = serde_json::to_value(value)?;
     match format {
-        Format::Json | Format::Table => print(&(serde_json::to_string_pretty(&value)? + "\n")),
-        Format::Yaml => print(&serde_saphyr::to_string(&value)?),
+        Format::Json | Format::Table => print(&(serde_json::to_string_pretty(value)? + "\n")),
+        // By way of JSON, so that keys are strings there too.
+        Format::Yaml => print(&serde_saphyr::to_string(&serde_json::to_value(value)?)?),
     }
 }
 

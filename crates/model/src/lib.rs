@@ -4,6 +4,7 @@
 //! whose every field knows the file, line and column it was written in, and a list of [`Diagnostic`]s.
 //! Nothing here knows how objects act together: that is `mutua-policy`.
 
+mod apply;
 pub mod destination_rule;
 pub mod diagnostic;
 pub mod istio;

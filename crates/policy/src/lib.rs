@@ -28,7 +28,7 @@ mod workload;
 pub use client::ClientDecision;
 pub use client_class::ClientClass;
 pub use engine::{Engine, QueryError};
-pub use explain::{ConnectionAnswer, ConnectionQuery, WorkloadAnswer};
+pub use explain::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer, WorkloadAnswer};
 pub use inbound::{Inbound, InboundPort, ServiceRef};
 pub use outbound::{Destination, DestinationEndpoint, DestinationPort, TlsSettings};
 pub use outcome::Outcome;

@@ -1,12 +1,12 @@
 //! What becomes of a connection: the client's transport against the server's mode (Istio's inbound filter chains).
 
 use mutua_model::MtlsMode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Transport;
 
 /// What becomes of a connection, or of those to several endpoints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Encrypted, both ends proven.
@@ -55,11 +55,12 @@ pub(crate) fn outcome(transport: Transport, server: &Server) -> (Outcome, &'stat
     let Some(mode) = server.mode else { return without_sidecar(transport) };
     match (transport, mode) {
         (Transport::Plaintext, MtlsMode::Strict) => (Outcome::Refused, "plaintext to a STRICT port is refused"),
-        (Transport::Plaintext, _) => (Outcome::Plaintext, "plaintext is accepted"),
+        (Transport::Plaintext, MtlsMode::Permissive) => (Outcome::Plaintext, "a PERMISSIVE port accepts plaintext"),
+        (Transport::Plaintext, MtlsMode::Disable) => (Outcome::Plaintext, "a DISABLE port takes plaintext"),
         (Transport::IstioMutual, MtlsMode::Disable) => {
             (Outcome::Refused, "the server's sidecar is in DISABLE mode: its application gets TLS bytes")
         }
-        (Transport::IstioMutual, _) => (Outcome::Mtls, "mutual TLS is accepted"),
+        (Transport::IstioMutual, _) => (Outcome::Mtls, "mutual TLS, and the port accepts it"),
         (Transport::Mutual, MtlsMode::Strict) => (Outcome::Mtls, "the client's files are taken to be mesh certificates"),
         (Transport::Simple, MtlsMode::Strict) => (Outcome::Refused, "a STRICT port requires a client certificate of the mesh"),
         (Transport::Simple | Transport::Mutual, _) if server.http => {

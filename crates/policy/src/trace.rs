@@ -1,13 +1,15 @@
 //! What decided, and where it stands.
 
+use std::borrow::Cow;
+
 use mutua_model::Meta;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One thing that took part in a decision, in the order of evaluation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// The rule, stable for programs (`peer-authentication.namespace`).
-    pub rule: &'static str,
+    pub rule: Cow<'static, str>,
     /// The object (`PeerAuthentication bar/default`); empty when a default decided.
     pub object: String,
     /// The file it was written in; empty when there is none.
@@ -21,13 +23,13 @@ pub struct Step {
 impl Step {
     /// A step of which no object is the cause.
     pub(crate) fn of_default(rule: &'static str, effect: impl Into<String>) -> Self {
-        Self { rule, object: String::new(), file: String::new(), line: 0, effect: effect.into() }
+        Self { rule: rule.into(), object: String::new(), file: String::new(), line: 0, effect: effect.into() }
     }
 
     /// A step caused by the field `path` of an object.
     pub(crate) fn of(rule: &'static str, meta: &Meta, path: &str, effect: impl Into<String>) -> Self {
         let place = meta.places.of(path);
         let object = meta.object.to_string();
-        Self { rule, object, file: place.file.to_string(), line: place.line, effect: effect.into() }
+        Self { rule: rule.into(), object, file: place.file.to_string(), line: place.line, effect: effect.into() }
     }
 }

@@ -1,7 +1,7 @@
 //! The decision for one connection.
 
 use mutua_model::{AppProtocol, ClientTlsMode, Labels, MtlsMode, OutboundPolicy};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::target::{Target, split};
 use crate::client::ClientDecision;
@@ -24,7 +24,7 @@ pub struct ConnectionQuery {
 }
 
 /// The decision, in the form of `mutua explain -o json`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectionAnswer {
     /// What the client's side decides.
     pub client: ClientAnswer,
@@ -37,7 +37,7 @@ pub struct ConnectionAnswer {
 }
 
 /// The client's side.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ClientAnswer {
     /// Whether the client has a sidecar.
@@ -53,7 +53,7 @@ pub struct ClientAnswer {
 }
 
 /// One endpoint.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct EndpointAnswer {
     /// `NAMESPACE/NAME`; null for an address that is no workload.
@@ -68,6 +68,8 @@ pub struct EndpointAnswer {
     pub server_mode: Option<MtlsMode>,
     /// What becomes of a connection to it.
     pub connection: Outcome,
+    /// Why that becomes of it.
+    pub reason: String,
 }
 
 impl Engine {
@@ -177,7 +179,15 @@ impl Engine {
         let name = endpoint.workload.map(|at| self.workloads()[at].full_name());
         let shown = name.clone().or_else(|| endpoint.address.clone()).unwrap_or_default();
         extend(trace, vec![Step::of_default("connection", format!("{shown}:{port}: {why}"))]);
-        EndpointAnswer { workload: name, address: endpoint.address.clone(), port, sidecar, server_mode: mode, connection }
+        EndpointAnswer {
+            workload: name,
+            address: endpoint.address.clone(),
+            port,
+            sidecar,
+            server_mode: mode,
+            connection,
+            reason: why.to_owned(),
+        }
     }
 
     /// Whether a rule's own names, if it has any, allow the identity that the endpoint shows.
@@ -208,6 +218,7 @@ impl Engine {
             sidecar: target.sidecar,
             server_mode: mode,
             connection,
+            reason: why.to_owned(),
         };
         let mut answer = self.answer(ClientDecision::plaintext(false, vec![Step::of_default(rule, effect)]), vec![endpoint]);
         if target.sidecar {
@@ -225,6 +236,7 @@ impl Engine {
         }
         for endpoint in &mut answer.endpoints {
             endpoint.connection = Outcome::Refused;
+            endpoint.reason = "REGISTRY_ONLY: unknown destinations are refused".to_owned();
         }
         answer.outcome = Outcome::Refused;
         answer.trace.push(Step::of_default("outbound-traffic-policy", "REGISTRY_ONLY: unknown destinations are refused"));

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use mutua_model::MtlsMode;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::engine::{Engine, QueryError};
 use crate::trace::Step;
 
 /// What a workload accepts, port by port.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkloadAnswer {
     /// `NAMESPACE/NAME`.
     pub workload: String,

@@ -170,7 +170,7 @@ fn rules_that_do_not_count_say_why() {
     assert_eq!(answer.client.tls, IstioMutual);
     let said = |object: &str| {
         let step = answer.trace.iter().find(|step| step.object == format!("DestinationRule {object}")).expect("in the trace");
-        (step.rule, step.effect.clone())
+        (step.rule.as_ref(), step.effect.clone())
     };
     assert_eq!(said("foo/own").0, "destination-rule.tls");
     let not = |why: &str| ("destination-rule.not-used", format!("not used: {why}"));

@@ -1,17 +1,21 @@
 //! `mutua explain`: the decision for one connection, or the effective mode of a workload, and why.
 
+mod change;
 mod text;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::bail;
 use clap::ValueEnum;
-use mutua_policy::{ConnectionQuery, Engine};
-use serde_json::Value;
+use mutua_model::read::Inputs;
+use mutua_policy::{ConnectionQuery, Engine, Outcome, QueryError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::api_client::Api;
-use crate::input::{Files, load_valid};
+use crate::input::{Files, read_valid};
 use crate::output::{Format, note, print, print_value};
 
 /// Arguments of `mutua explain`.
@@ -30,8 +34,11 @@ pub struct Args {
     #[arg(long, value_enum, value_name = "OUTCOME", requires = "to")]
     expect: Option<Expected>,
     /// The workload whose receiving side is explained
-    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = ["from", "to"])]
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = ["from", "to", "subset", "expect"])]
     workload: Option<String>,
+    /// Answer as if these files were applied too, and show what changes; may be given several times
+    #[arg(long, value_name = "PATH", requires = "files")]
+    assume: Vec<PathBuf>,
     #[command(flatten)]
     files: Files,
     #[command(flatten)]
@@ -51,14 +58,14 @@ enum Expected {
     Mixed,
 }
 
-impl Expected {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Mtls => "mtls",
-            Self::Tls => "tls",
-            Self::Plaintext => "plaintext",
-            Self::Refused => "refused",
-            Self::Mixed => "mixed",
+impl From<Expected> for Outcome {
+    fn from(expected: Expected) -> Self {
+        match expected {
+            Expected::Mtls => Self::Mtls,
+            Expected::Tls => Self::Tls,
+            Expected::Plaintext => Self::Plaintext,
+            Expected::Refused => Self::Refused,
+            Expected::Mixed => Self::Mixed,
         }
     }
 }
@@ -68,6 +75,17 @@ enum Question {
     Workload(String),
 }
 
+/// An answer, and with `--assume` the one without it (null when there was none).
+#[derive(Serialize)]
+struct Answered<T> {
+    #[serde(flatten)]
+    answer: T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<Option<T>>,
+    #[serde(skip)]
+    inputs: Option<Inputs>,
+}
+
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let question = match (args.from, args.to, args.workload) {
@@ -75,40 +93,71 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, None, Some(workload)) => Question::Workload(workload),
         _ => bail!("ask with --from and --to, or with --workload"),
     };
-    let answer = if args.files.files.is_empty() { ask(&args.api, &question)? } else { compute(&args.files, &question)? };
-    match (args.output, &question) {
-        (Format::Table, Question::Connection(query)) => print(&text::connection(query, &answer)?)?,
-        (Format::Table, Question::Workload(_)) => print(&text::workload(&answer)?)?,
-        (format, _) => print_value(&answer, format)?,
-    }
-    let Some(expected) = args.expect else { return Ok(ExitCode::SUCCESS) };
-    let outcome = answer["outcome"].as_str().unwrap_or_default();
-    if outcome == expected.as_str() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    note(&format!("expected {}, the outcome is {outcome}", expected.as_str()));
-    Ok(ExitCode::from(1))
-}
-
-/// Computes the answer from files.
-fn compute(files: &Files, question: &Question) -> anyhow::Result<Value> {
-    let engine = Engine::new(Arc::new(load_valid(&files.files)?.mesh));
-    Ok(match question {
-        Question::Connection(query) => serde_json::to_value(engine.explain_connection(query)?)?,
-        Question::Workload(name) => serde_json::to_value(engine.explain_workload(name)?)?,
-    })
-}
-
-/// Asks the running control plane.
-fn ask(api: &Api, question: &Question) -> anyhow::Result<Value> {
-    let path = match question {
-        Question::Workload(name) => format!("/api/v1/explain?workload={}", encoded(name)),
-        Question::Connection(query) => {
-            let subset = query.subset.as_ref().map(|subset| format!("&subset={}", encoded(subset))).unwrap_or_default();
-            format!("/api/v1/explain?from={}&to={}{subset}", encoded(&query.from), encoded(&query.to))
+    let source = Source { files: &args.files.files, assume: &args.assume, api: &args.api };
+    match question {
+        Question::Workload(name) => {
+            let ask = |engine: &Engine| engine.explain_workload(&name);
+            let answered = source.answer(ask, &format!("/api/v1/explain?workload={}", encoded(&name)))?;
+            show(&answered, args.output, |answered| {
+                let before = answered.before.as_ref().map(|before| change::of_workload(before.as_ref(), &answered.answer));
+                text::workload(&answered.answer, answered.inputs.as_ref()) + &before.unwrap_or_default()
+            })?;
+            Ok(ExitCode::SUCCESS)
         }
-    };
-    api.get(&path)
+        Question::Connection(query) => {
+            let ask = |engine: &Engine| engine.explain_connection(&query);
+            let answered = source.answer(ask, &path(&query))?;
+            show(&answered, args.output, |answered| {
+                let before = answered.before.as_ref().map(|before| change::of_connection(before.as_ref(), &answered.answer));
+                text::connection(&query, &answered.answer, answered.inputs.as_ref()) + &before.unwrap_or_default()
+            })?;
+            Ok(held(args.expect, answered.answer.outcome))
+        }
+    }
+}
+
+/// Exit code 1 when the outcome is not the expected one.
+fn held(expected: Option<Expected>, outcome: Outcome) -> ExitCode {
+    let Some(expected) = expected.map(Outcome::from).filter(|expected| *expected != outcome) else { return ExitCode::SUCCESS };
+    note(&format!("expected {}, the outcome is {}", expected.as_str(), outcome.as_str()));
+    ExitCode::from(1)
+}
+
+fn show<T: Serialize>(answered: &Answered<T>, format: Format, text: impl FnOnce(&Answered<T>) -> String) -> anyhow::Result<()> {
+    if format == Format::Table { print(&text(answered)) } else { print_value(answered, format) }
+}
+
+/// Where the answer comes from: files, or without any the running control plane.
+struct Source<'a> {
+    files: &'a [PathBuf],
+    assume: &'a [PathBuf],
+    api: &'a Api,
+}
+
+impl Source<'_> {
+    fn answer<T: DeserializeOwned>(
+        &self,
+        ask: impl Fn(&Engine) -> Result<T, QueryError>,
+        path: &str,
+    ) -> anyhow::Result<Answered<T>> {
+        if self.files.is_empty() {
+            return Ok(Answered { answer: self.api.get(path)?, before: None, inputs: None });
+        }
+        let (mut inputs, mut mesh) = read_valid(self.files)?;
+        if self.assume.is_empty() {
+            return Ok(Answered { answer: ask(&Engine::new(Arc::new(mesh)))?, before: None, inputs: Some(inputs) });
+        }
+        let before = ask(&Engine::new(Arc::new(mesh.clone()))).ok();
+        let (assumed, more) = read_valid(self.assume)?;
+        mesh.apply(more);
+        inputs.extend(assumed);
+        Ok(Answered { answer: ask(&Engine::new(Arc::new(mesh)))?, before: Some(before), inputs: Some(inputs) })
+    }
+}
+
+fn path(query: &ConnectionQuery) -> String {
+    let subset = query.subset.as_ref().map(|subset| format!("&subset={}", encoded(subset))).unwrap_or_default();
+    format!("/api/v1/explain?from={}&to={}{subset}", encoded(&query.from), encoded(&query.to))
 }
 
 /// Percent-encodes everything but unreserved characters (RFC 3986 §2.3).
