@@ -61,7 +61,7 @@ impl Drop for Member {
 }
 
 fn configure(plane: &Plane, mode: Mode) {
-    plane.send("bundle", "default", &TrustBundle { roots: plane.roots() });
+    plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before: 0 });
     plane.send("settings", "default", &wire::settings(OutboundPolicy::AllowAny));
     plane.send("inbound", "shop/server", &wire::inbound(mode, &[]));
 }
@@ -159,6 +159,22 @@ async fn a_failed_renewal_keeps_the_leaf_and_is_tried_again() {
     until("a renewal", || member.certificates.status().renewals >= 1).await;
     assert_ne!(member.serial(), first);
     assert_eq!(member.certificates.status().last_error, "");
+}
+
+#[tokio::test]
+async fn a_root_that_is_about_to_go_renews_leaves_at_once() {
+    let plane = Plane::start().await;
+    let member = Member::join(&plane).await;
+    let first = member.serial();
+    let from = member.certificates.world.credentials().unwrap().not_before();
+    let seconds = from.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let renew_not_before = i64::try_from(seconds).unwrap() + 1;
+    tokio::time::sleep(Duration::from_millis(1100)).await;
+    plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before });
+    until("a renewal", || member.serial() != first).await;
+    let issued = plane.shared.issued.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(plane.shared.issued.load(Ordering::Relaxed), issued, "and no more than once");
 }
 
 #[tokio::test]
