@@ -178,3 +178,38 @@ async fn a_change_that_is_taken_back_meanwhile_never_reaches_the_senders() {
     let rollouts = mesh.until("/api/v1/rollouts", |rollouts| !rollouts[0]["enforced"].is_null()).await;
     assert_eq!((&rollouts[0]["generation"], &rollouts[1]["overtaken"]), (&3.into(), &true.into()), "{rollouts}");
 }
+
+/// A workload that sorts before the others, with a service.
+const NEWCOMER: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: new, namespace: aaa}
+spec: {clusterIP: 10.96.9.9, selector: {app: new}, ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: new, namespace: aaa, labels: {app: new}}
+spec: {address: 10.9.9.9, labels: {app: new}, serviceAccount: new}
+";
+
+#[tokio::test]
+async fn a_workload_that_comes_or_goes_leaves_the_others_who_they_are() {
+    let mesh = begun_with("PERMISSIVE", PATIENCE).await;
+    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
+    let (mut front, mut back) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
+    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    for comes in [true, false] {
+        if comes {
+            mesh.write("new.yaml", NEWCOMER);
+        } else {
+            mesh.remove("new.yaml");
+        }
+        for client in [&mut front, &mut back] {
+            let told = client.next().await.expect("the new service is told, or that it is gone");
+            assert!(switches(&told));
+            assert_eq!((told.resources.len(), told.removed_resources.len()), if comes { (1, 0) } else { (0, 1) });
+            client.ack(&told).await;
+        }
+        mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2 && status["phase"] == "complete").await;
+    }
+}

@@ -48,13 +48,14 @@ impl Compiler {
     #[must_use]
     pub fn view(&self, stage: &Arc<Stage>, member: &Member) -> View {
         // A workload that the senders' snapshot does not know, or knows as somebody else, is new: it begins with the target.
-        let known = stage.sending.member(&member.name).is_some_and(|before| before.account == member.account);
-        let sending = if known { &stage.sending } else { &stage.target };
+        let before = stage.sending.member(&member.name).filter(|before| before.account == member.account);
+        // A member stands at another place in each snapshot.
+        let (sending, sender) = before.map_or((&stage.target, member), |before| (&stage.sending, before));
         let inbound = self.inbound(stage, member);
-        let destinations = self.destinations(sending, member);
+        let destinations = self.destinations(sending, sender);
         let trust = &stage.target.trust;
         let bundle = self.only(&TrustBundle { roots: trust.roots.roots_pem(), renew_not_before: trust.renew_not_before });
-        let settings = self.only(&self.settings(sending, member, [inbound.len(), destinations.len()]));
+        let settings = self.only(&self.settings(sending, sender, [inbound.len(), destinations.len()]));
         View {
             stage: Arc::clone(stage),
             shared: Arc::clone(&self.shared),
