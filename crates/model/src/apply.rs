@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::{
-    Controller, DestinationRule, EndpointSlice, Mesh, Meta, Namespace, ObjectRef, PeerAuthentication, Pod, Service, ServiceEntry,
-    Sidecar, Unenforced, WorkloadEntry,
+    AuthorizationPolicy, Controller, DestinationRule, EndpointSlice, Mesh, Meta, Namespace, ObjectRef, PeerAuthentication, Pod,
+    Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
 };
 
 impl Mesh {
@@ -26,6 +26,7 @@ impl Mesh {
             peer_authentications,
             destination_rules,
             sidecars,
+            authorization_policies,
             unenforced,
             passed_over,
         } = more;
@@ -44,6 +45,7 @@ impl Mesh {
         replace(&mut self.peer_authentications, peer_authentications);
         replace(&mut self.destination_rules, destination_rules);
         replace(&mut self.sidecars, sidecars);
+        replace(&mut self.authorization_policies, authorization_policies);
         replace(&mut self.unenforced, unenforced);
         self.passed_over += passed_over;
     }
@@ -81,6 +83,7 @@ objects!(
     PeerAuthentication,
     DestinationRule,
     Sidecar,
+    AuthorizationPolicy,
     Unenforced
 );
 

@@ -5,6 +5,7 @@
 //! Nothing here knows how objects act together: that is `mutua-policy`.
 
 mod apply;
+pub mod authorization_policy;
 pub mod destination_rule;
 pub mod diagnostic;
 pub mod istio;
@@ -17,6 +18,7 @@ pub mod service;
 pub mod sidecar;
 pub mod workload;
 
+pub use authorization_policy::AuthorizationPolicy;
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use diagnostic::{Diagnostic, Severity};
 pub use istio::{Istio, MeshConfig, OutboundPolicy, TlsVersion};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::{
-    Controller, DestinationRule, EndpointSlice, MeshConfig, Meta, Namespace, PeerAuthentication, Pod, Service, ServiceEntry,
-    Sidecar, Unenforced, WorkloadEntry,
+    AuthorizationPolicy, Controller, DestinationRule, EndpointSlice, MeshConfig, Meta, Namespace, PeerAuthentication, Pod,
+    Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
 };
 
 /// A snapshot of configuration and registry. Objects are shared, so a changed snapshot costs only what changed.
@@ -36,6 +36,8 @@ pub struct Mesh {
     pub secrets: Vec<Arc<Meta>>,
     /// Sidecars.
     pub sidecars: Vec<Arc<Sidecar>>,
+    /// AuthorizationPolicies; they are among [`Self::unenforced`] too.
+    pub authorization_policies: Vec<Arc<AuthorizationPolicy>>,
     /// Objects of kinds that are read but not enforced.
     pub unenforced: Vec<Arc<Unenforced>>,
     /// How many objects of unknown kinds were passed over.

@@ -56,6 +56,12 @@ impl Places {
         Place { file: Arc::clone(&self.file), line, column }
     }
 
+    /// Whether the field at `path` was written.
+    #[must_use]
+    pub fn holds(&self, path: &str) -> bool {
+        self.fields.contains_key(path)
+    }
+
     /// The place where the object starts.
     #[must_use]
     pub fn start(&self) -> Place {

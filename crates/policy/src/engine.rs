@@ -268,6 +268,11 @@ impl Engine {
         self.rules.rule((&client.namespace, &client.labels), (&service.host, &service.namespace))
     }
 
+    /// The rules among which clients of a namespace choose for a service, by their labels.
+    pub(crate) fn candidates(&self, namespace: &str, service: &Service) -> Vec<&MergedRule> {
+        self.rules.candidates(namespace, (&service.host, &service.namespace))
+    }
+
     /// The client's decision for a service port (position and number).
     pub(crate) fn decide(
         &self,

@@ -9,7 +9,7 @@ use anyhow::bail;
 use clap::ValueEnum;
 use mutua_model::Severity;
 use mutua_model::read::Inputs;
-use mutua_policy::findings::codes::{CODES, Code};
+use mutua_policy::findings::codes::{self, Code};
 use mutua_policy::findings::{self, Finding};
 use serde::Serialize;
 
@@ -54,7 +54,7 @@ impl FailOn {
 }
 
 fn known_code(given: &str) -> Result<&'static str, String> {
-    let found = CODES.iter().find(|code| code.code.eq_ignore_ascii_case(given.trim()));
+    let found = codes::all().find(|code| code.code.eq_ignore_ascii_case(given.trim()));
     found.map(|code| code.code).ok_or_else(|| "no such code; `mutua analyze --list` explains them all".to_owned())
 }
 

@@ -114,12 +114,13 @@ impl Collection {
             Kind::Secret => mesh.secrets.push(Arc::new(meta)),
             Kind::ConfigMap => self.candidates.add_config_map(&meta, node, file, report),
             Kind::Istio => self.candidates.add_istio(convert::istio(meta, node)),
-            Kind::WorkloadGroup
-            | Kind::AuthorizationPolicy
-            | Kind::RequestAuthentication
-            | Kind::EnvoyFilter
-            | Kind::VirtualService
-            | Kind::Gateway => mesh.unenforced.push(Arc::new(Unenforced { meta })),
+            Kind::AuthorizationPolicy => {
+                mesh.unenforced.push(Arc::new(Unenforced { meta: meta.clone() }));
+                mesh.authorization_policies.push(Arc::new(convert::authorization_policy(meta, node)));
+            }
+            Kind::WorkloadGroup | Kind::RequestAuthentication | Kind::EnvoyFilter | Kind::VirtualService | Kind::Gateway => {
+                mesh.unenforced.push(Arc::new(Unenforced { meta }));
+            }
         }
     }
 

@@ -45,6 +45,11 @@ impl MergedRule {
         self.export_to.is_empty() || self.export_to.iter().any(|to| to == PUBLIC || to == namespace)
     }
 
+    /// Whether it is for clients with certain labels only.
+    pub(crate) fn selects(&self) -> bool {
+        self.selector.is_some()
+    }
+
     /// The subset of that name.
     pub(crate) fn subset(&self, name: &str) -> Option<&Written<Subset>> {
         self.subsets.iter().find(|subset| subset.value.name == name)
@@ -117,8 +122,8 @@ impl RuleIndex {
         self.local.get(namespace).is_some_and(RuleSet::has_selectors)
     }
 
-    /// The rules of the first stage that has any.
-    fn candidates(&self, client: &str, (name, namespace): (&str, &str)) -> Vec<&MergedRule> {
+    /// The rules of the first stage that has any: those among which clients of a namespace choose, by their labels.
+    pub(crate) fn candidates(&self, client: &str, (name, namespace): (&str, &str)) -> Vec<&MergedRule> {
         for stage in self.stages(client, namespace) {
             let found = stage.rules.best(name).into_iter().flatten();
             let found: Vec<_> = found.filter(|rule| stage.own || rule.exported_to(client)).collect();

@@ -119,6 +119,16 @@ impl<'m> Index<'m> {
         own.or_else(|| self.mesh_policies().first().and_then(|policy| policy.mode))
     }
 
+    /// Whether a workload of any namespace has these labels.
+    pub(super) fn selected_anywhere(&self, selector: &Labels) -> bool {
+        self.workloads.iter().any(|workload| covers(selector, workload.labels))
+    }
+
+    /// Services of a namespace.
+    pub(super) fn services_in(&self, namespace: &str) -> &[&'m Service] {
+        self.services.get(namespace).map_or(&[], Vec::as_slice)
+    }
+
     /// Services of a namespace that select a workload.
     pub(super) fn services_of<'a>(
         &'a self,

@@ -1,17 +1,32 @@
 //! Findings: what is wrong with resources that are each valid by themselves, once they act together.
 
+mod authorization;
 pub mod codes;
 mod destination;
 mod index;
 mod peer;
+mod reach;
+mod rivals;
 mod schema;
+mod sidecar;
+mod status;
+mod traffic;
+mod traps;
 
 #[cfg(test)]
+#[path = "cases_tests.rs"]
+mod cases;
+#[cfg(test)]
 mod tests;
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use mutua_model::read::Loaded;
 use mutua_model::{Mesh, Meta, Severity};
 use serde::Serialize;
+
+use crate::engine::Engine;
 
 /// One finding, with the fields of the command line's JSON.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -24,7 +39,7 @@ pub struct Finding {
     pub object: String,
     /// The field path within the object (`spec/trafficPolicy/tls/mode`).
     pub path: String,
-    /// The stable code; [`codes::CODES`] explains it.
+    /// The stable code; [`codes::all`] explains it.
     pub code: &'static str,
     /// How bad it is.
     pub severity: Severity,
@@ -40,25 +55,47 @@ const IGNORE: &str = "kiali.io/ignore-validations";
 /// Every finding of the mesh, sorted by file, line, object, path and code. The order of the mesh's lists does
 /// not change the answer.
 #[must_use]
-pub fn analyze(mesh: &Mesh) -> Vec<Finding> {
+pub fn analyze(engine: &Engine) -> Vec<Finding> {
+    let mesh: &Mesh = engine.mesh();
     let index = index::Index::new(mesh);
     let mut out = Findings::default();
     peer::check(&index, &mut out);
     destination::check(&index, &mut out);
+    let scopes = reach::Scopes::new(mesh);
+    rivals::check(&index, &scopes, &mut out);
+    authorization::check(&index, &scopes, &mut out);
+    sidecar::check(&index, &mut out);
+    traffic::check(engine, &mut out);
+    traps::check(engine, &mut out);
     out.list.sort();
     out.list.dedup();
-    out.list
+    without_echoes(out.list)
 }
 
 /// As [`analyze`], with what is wrong with each resource by itself (IST0106, IST0133).
 #[must_use]
 pub fn analyze_loaded(loaded: &Loaded) -> Vec<Finding> {
-    let mut all = analyze(&loaded.mesh);
-    let known: std::collections::HashSet<_> = all.iter().map(|one| (one.code, one.object.clone(), one.path.clone())).collect();
-    let by_itself = schema::findings(&loaded.diagnostics).into_iter();
-    all.extend(by_itself.filter(|one| !known.contains(&(one.code, one.object.clone(), one.path.clone()))));
+    let mut all = analyze(&Engine::new(Arc::new(loaded.mesh.clone())));
+    let by_itself = schema::findings(&loaded.diagnostics);
+    // Of an object that is invalid, what was understood says little.
+    let invalid: HashSet<&str> = by_itself.iter().filter(|one| one.code == "IST0106").map(|one| one.object.as_str()).collect();
+    all.retain(|one| !one.code.starts_with("MUT") || !invalid.contains(one.object.as_str()));
+    let known: HashSet<_> = all.iter().map(|one| (one.code, one.object.clone(), one.path.clone())).collect();
+    all.extend(by_itself.into_iter().filter(|one| !known.contains(&(one.code, one.object.clone(), one.path.clone()))));
     all.sort();
     all
+}
+
+/// Leaves out ours where Kiali's code says the same of the same field.
+fn without_echoes(mut list: Vec<Finding>) -> Vec<Finding> {
+    const SAME: [(&str, &[&str]); 3] =
+        [("MUT0006", &["KIA0207", "KIA0208"]), ("MUT0012", &["KIA0401", "KIA0501"]), ("MUT0013", &["KIA0204"])];
+    let said: HashSet<(&str, String)> = list.iter().map(|one| (one.code, one.object.clone())).collect();
+    list.retain(|one| {
+        let same = SAME.iter().find(|(own, _)| *own == one.code);
+        same.is_none_or(|(_, theirs)| !theirs.iter().any(|code| said.contains(&(*code, one.object.clone()))))
+    });
+    list
 }
 
 /// Collects findings, leaving out those that their object silences.

@@ -182,11 +182,13 @@ fn mode(rule: &DestinationRule) -> Option<ClientTlsMode> {
     rule.policy.as_ref()?.tls.as_ref().map(|tls| tls.mode)
 }
 
-fn shown(labels: &Labels) -> String {
+/// Labels as `key=value`.
+pub(super) fn shown(labels: &Labels) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
-fn rule_to_paste(namespace: &str, host: &str) -> String {
+/// A rule that makes clients of a host send mutual TLS.
+pub(super) fn rule_to_paste(namespace: &str, host: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: default\n  namespace: {namespace}\nspec:\n  host: \"{host}\"\n  trafficPolicy:\n    tls:\n      mode: ISTIO_MUTUAL\n"
     )

@@ -8,7 +8,12 @@ use mutua_model::{
     ServicePort, TrafficPolicy,
 };
 
-use super::{analyze, codes};
+use super::codes;
+use crate::Engine;
+
+fn analyze(mesh: &Mesh) -> Vec<super::Finding> {
+    super::analyze(&Engine::new(Arc::new(mesh.clone())))
+}
 
 use ClientTlsMode::{Disable as NoTls, IstioMutual, Mutual, Simple};
 use MtlsMode::{Disable, Permissive, Strict};
@@ -87,7 +92,7 @@ impl Case {
 
     fn pod(mut self, namespace: &str, app: &str) -> Self {
         let mut meta = Meta::named(Kind::Pod, namespace, app);
-        meta.labels = labels(&[("app", app)]);
+        meta.labels = labels(&[("app", app), ("security.istio.io/tlsMode", "istio")]);
         self.0.pods.push(Arc::new(Pod { meta, spec: PodSpec::default(), ips: Vec::new(), ended: false }));
         self
     }
@@ -251,7 +256,8 @@ fn every_code_is_raised_where_it_should_be_and_not_next_to_it() {
     };
     assert_eq!((loaded("STRCT"), loaded("STRICT")), (vec![("IST0106", "spec/mtls/mode".to_owned())], vec![]));
     seen.insert("IST0106");
-    assert_eq!(seen, codes::CODES.iter().map(|code| code.code).collect());
+    seen.extend(super::cases::shown());
+    assert_eq!(seen, codes::all().map(|code| code.code).collect());
 }
 
 #[test]
@@ -289,5 +295,5 @@ fn the_document_is_made_from_the_table() {
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(&path, codes::markdown()).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), codes::markdown(), "run the tests with UPDATE=1");
+    assert!(std::fs::read_to_string(&path).unwrap() == codes::markdown(), "run the tests with UPDATE=1");
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use mutua_model::Severity;
-use mutua_policy::findings::codes::CODES;
+use mutua_policy::findings::codes;
 
 use super::Listed;
 use crate::output::{self, BAD, DIM, Format, HEAD, WARN};
@@ -13,13 +13,13 @@ pub fn print(format: Format) -> anyhow::Result<()> {
     if format == Format::Table {
         return output::print(&text());
     }
-    let codes: Vec<_> = CODES.iter().map(Listed::of).collect();
+    let codes: Vec<_> = codes::all().map(Listed::of).collect();
     output::print_value(&serde_json::json!({ "codes": codes }), format)
 }
 
 fn text() -> String {
     let mut text = String::new();
-    for code in CODES {
+    for code in codes::all() {
         let (style, severity) = match code.severity {
             Severity::Error => (BAD, "error"),
             Severity::Warning => (WARN, "warning"),

@@ -1,6 +1,7 @@
 //! Trees to typed objects. Conversion never fails: what a field cannot hold counts as absent, and the checks have said
 //! so where it matters.
 
+mod authorization_policy;
 mod destination_rule;
 mod istio;
 mod peer_authentication;
@@ -10,6 +11,7 @@ mod service_entry;
 mod sidecar;
 mod workload;
 
+pub use authorization_policy::authorization_policy;
 pub use destination_rule::destination_rule;
 pub use istio::{istio, mesh_config};
 pub use peer_authentication::peer_authentication;

@@ -1,0 +1,314 @@
+//! Codes over meshes written as users write them: what raises each, and a near miss that does not.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::codes;
+use crate::Engine;
+use crate::tests::{BASE, istio, policy, rule};
+
+/// Code, object, path, documents that raise it, and documents that do not.
+pub(super) type Row = (&'static str, &'static str, &'static str, String, String);
+
+const STRICT: &str = "{mtls: {mode: STRICT}}";
+const ALL: &str = "{egress: [{hosts: [\"*/*\"]}]}";
+const WEB: &str = "selector: {matchLabels: {app: web}}";
+
+fn found(more: &str) -> Vec<(&'static str, String, String)> {
+    let loaded = mutua_model::read::Inputs::from_texts([("base.yaml", BASE), ("more.yaml", more)]).load().expect("readable");
+    let errors: Vec<_> = loaded.errors().collect();
+    assert!(errors.is_empty(), "{errors:#?}");
+    let findings = super::analyze(&Engine::new(Arc::new(loaded.mesh)));
+    for finding in &findings {
+        assert!(!finding.fix.is_empty() && !finding.message.is_empty(), "{finding:?}");
+        assert!(finding.line > 0, "{finding:?}");
+    }
+    findings.into_iter().map(|one| (one.code, one.object, one.path)).collect()
+}
+
+fn object(kind: &str, api: &str, namespace: &str, name: &str, spec: &str) -> String {
+    format!("---\napiVersion: {api}\nkind: {kind}\nmetadata: {{name: {name}, namespace: {namespace}}}\nspec: {spec}\n")
+}
+
+fn authorization(rules: &str) -> String {
+    object("AuthorizationPolicy", "security.istio.io/v1", "bar", "a", &format!("{{{WEB}, rules: [{rules}]}}"))
+}
+
+fn sidecar(name: &str, spec: &str) -> String {
+    object("Sidecar", "networking.istio.io/v1", "bar", name, spec)
+}
+
+fn entry(more: &str) -> String {
+    let spec = format!("{{hosts: [api.example.com], ports: [{{number: 443, name: tcp, protocol: TCP}}], {more}}}");
+    object("ServiceEntry", "networking.istio.io/v1", "bar", "e", &spec)
+}
+
+fn to_web(namespace: &str, name: &str, policy: &str) -> String {
+    rule(namespace, name, &format!("{{host: web.bar.svc.cluster.local, trafficPolicy: {{{policy}}}}}"))
+}
+
+fn disable(more: &str) -> String {
+    format!("{{{WEB}, mtls: {{mode: DISABLE}}{more}}}")
+}
+
+/// Codes of Kiali and istioctl.
+fn theirs() -> Vec<Row> {
+    let from = |source: &str| authorization(&format!("{{from: [{{source: {{{source}}}}}]}}"));
+    let principals = "principals: [cluster.local/ns/foo/sa/sleep]";
+    let stopped = policy("bar", "p", "{mtls: {mode: DISABLE}}");
+    let own = "AuthorizationPolicy bar/a";
+    let subset = |version: &str| rule("bar", "r", &format!("{{host: web, subsets: [{{name: v, labels: {{app: {version}}}}}]}}"));
+    let pool = "connectionPool: {tcp: {maxConnections: 1}}";
+    let wide = |namespace: &str, mode: &str| {
+        rule(namespace, "wide", &format!("{{host: \"*.bar.svc.cluster.local\", trafficPolicy: {{tls: {{mode: {mode}}}}}}}"))
+    };
+    vec![
+        (
+            "KIA0105",
+            own,
+            "spec/rules[0]/from[0]/source/principals",
+            from(principals) + &stopped,
+            from(principals) + &policy("bar", "p", STRICT),
+        ),
+        (
+            "KIA0105",
+            own,
+            "spec/rules[0]/when[0]",
+            authorization("{when: [{key: source.namespace, values: [foo]}]}") + &stopped,
+            authorization("{when: [{key: source.ip, values: [10.0.0.1]}]}") + &stopped,
+        ),
+        (
+            "KIA0106",
+            own,
+            "spec/rules[0]/from[0]/source/principals[1]",
+            from("principals: [cluster.local/ns/foo/sa/sleep, cluster.local/ns/foo/sa/nobody]"),
+            from("principals: [cluster.local/ns/foo/sa/sleep, \"*\", \"*/sa/web\", \"cluster.local/ns/bar/*\"]"),
+        ),
+        (
+            "KIA0108",
+            own,
+            "spec/rules[0]/from[0]/source/principals[0]",
+            from("principals: [other.org/ns/foo/sa/sleep]"),
+            from("principals: [other.org/ns/foo/sa/sleep]") + &istio("{trustDomainAliases: [other.org]}"),
+        ),
+        (
+            "KIA0201",
+            "DestinationRule foo/b",
+            "spec/host",
+            to_web("bar", "a", pool) + &to_web("foo", "b", pool),
+            to_web("foo", "b", pool),
+        ),
+        (
+            "KIA0201",
+            "DestinationRule bar/a",
+            "spec/host",
+            to_web("bar", "a", pool) + &wide("bar", "DISABLE"),
+            to_web("bar", "a", pool) + &wide("bar", "ISTIO_MUTUAL"),
+        ),
+        (
+            "KIA0204",
+            "DestinationRule bar/a",
+            "spec/trafficPolicy",
+            to_web("bar", "a", pool) + &wide("istio-system", "ISTIO_MUTUAL"),
+            to_web("bar", "a", "tls: {mode: DISABLE}") + &wide("istio-system", "ISTIO_MUTUAL"),
+        ),
+        ("KIA0002", "Sidecar bar/b", "spec/workloadSelector", sidecar("a", ALL) + &sidecar("b", ALL), sidecar("a", ALL)),
+        (
+            "KIA0003",
+            "Sidecar bar/b",
+            "spec/workloadSelector",
+            sidecar("a", "{workloadSelector: {labels: {app: web}}, egress: [{hosts: [\"*/*\"]}]}")
+                + &sidecar("b", "{workloadSelector: {labels: {app: web}}, egress: [{hosts: [\"*/*\"]}]}"),
+            sidecar("a", "{workloadSelector: {labels: {app: web}}, egress: [{hosts: [\"*/*\"]}]}") + &sidecar("b", ALL),
+        ),
+        (
+            "KIA0004",
+            "Sidecar bar/a",
+            "spec/workloadSelector/labels",
+            sidecar("a", "{workloadSelector: {labels: {app: none}}, egress: [{hosts: [\"*/*\"]}]}"),
+            sidecar("a", "{workloadSelector: {labels: {app: web}}, egress: [{hosts: [\"*/*\"]}]}"),
+        ),
+        (
+            "IST0101",
+            own,
+            "spec/rules[0]/from[0]/source/namespaces[0]",
+            from("namespaces: [nowhere]"),
+            from("namespaces: [\"fo*\"]"),
+        ),
+        ("IST0127", own, "spec/selector", from(principals).replace("app: web", "app: none"), from(principals)),
+        ("IST0173", "DestinationRule bar/r", "spec/subsets[0]/labels", subset("none"), subset("web")),
+        ("IST0174", "DestinationRule bar/r", "spec/host", rule("bar", "r", "{host: web.bar}"), rule("bar", "r", "{host: web}")),
+    ]
+}
+
+/// Codes of our own: rules against servers.
+fn traffic() -> Vec<Row> {
+    let strict = policy("bar", "p", STRICT);
+    let tls = |settings: &str| to_web("bar", "r", &format!("tls: {{{settings}}}"));
+    let subject = "DestinationRule bar/r";
+    let mode = "spec/trafficPolicy/tls/mode";
+    let old =
+        |mode: &str| rule("bar", "r", &format!("{{host: old.bar.svc.cluster.local, trafficPolicy: {{tls: {{mode: {mode}}}}}}}"));
+    let port = |number: u16, settings: &str| {
+        to_web("bar", "r", &format!("portLevelSettings: [{{port: {{number: {number}}}, tls: {{{settings}}}}}]"))
+    };
+    let named = |name: &str| tls(&format!("mode: ISTIO_MUTUAL, subjectAltNames: [\"spiffe://cluster.local/ns/bar/sa/{name}\"]"));
+    let pool = "connectionPool: {tcp: {maxConnections: 1}}";
+    let mutual = to_web("bar", "exact", "tls: {mode: SIMPLE, caCertificates: /r}");
+    let off = istio("{enableAutoMtls: false}");
+    let on_web = policy("bar", "p", &format!("{{{WEB}, mtls: {{mode: STRICT}}}}"));
+    vec![
+        (
+            "MUT0006",
+            subject,
+            mode,
+            strict.clone() + &tls("mode: DISABLE"),
+            policy("bar", "p", "{mtls: {mode: PERMISSIVE}}") + &tls("mode: DISABLE"),
+        ),
+        (
+            "MUT0006",
+            subject,
+            "spec/trafficPolicy/portLevelSettings[0]/tls/mode",
+            strict + &port(8000, "mode: DISABLE"),
+            policy("bar", "p", &format!("{{{WEB}, mtls: {{mode: STRICT}}, portLevelMtls: {{80: {{mode: PERMISSIVE}}}}}}"))
+                + &port(8000, "mode: DISABLE"),
+        ),
+        ("MUT0007", subject, mode, tls("mode: SIMPLE, caCertificates: /r"), old("SIMPLE, caCertificates: /r")),
+        ("MUT0008", subject, mode, old("ISTIO_MUTUAL"), tls("mode: ISTIO_MUTUAL")),
+        ("MUT0009", subject, mode, policy("bar", "p", &disable("")) + &tls("mode: ISTIO_MUTUAL"), tls("mode: ISTIO_MUTUAL")),
+        ("MUT0010", subject, "spec/trafficPolicy/tls/subjectAltNames", named("other"), named("web")),
+        ("MUT0011", subject, "spec/trafficPolicy/tls", old("SIMPLE, sni: x.y"), old("SIMPLE, sni: x.y, subjectAltNames: [x.y]")),
+        (
+            "MUT0012",
+            "PeerAuthentication bar/p",
+            "spec/mtls/mode",
+            off.clone() + &on_web,
+            off + &on_web + &tls("mode: ISTIO_MUTUAL"),
+        ),
+        (
+            "MUT0013",
+            "DestinationRule foo/r",
+            "spec/host",
+            mutual.clone() + &rule("foo", "r", &format!("{{host: \"*\", trafficPolicy: {{{pool}}}}}")),
+            mutual.clone() + &rule("foo", "r", &format!("{{host: old.bar.svc.cluster.local, trafficPolicy: {{{pool}}}}}")),
+        ),
+        (
+            "MUT0014",
+            "DestinationRule bar/exact",
+            "spec/trafficPolicy",
+            to_web("bar", "a", pool) + &mutual,
+            rule("bar", "a", "{host: web.bar.svc.cluster.local, subsets: [{name: v, labels: {app: web}}]}") + &mutual,
+        ),
+    ]
+}
+
+const HEADLESS: &str = r"---
+apiVersion: v1
+kind: Service
+metadata: {name: head, namespace: bar}
+spec: {clusterIP: None, selector: {tier: x}, ports: [{name: tcp, port: 90}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: one, namespace: bar, labels: {tier: x, security.istio.io/tlsMode: istio}}
+status: {podIP: 10.0.1.1}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: two, namespace: bar, labels: {tier: x}}
+status: {podIP: 10.0.1.2}
+";
+
+/// Codes of our own: services and single objects.
+fn traps() -> Vec<Row> {
+    let both = HEADLESS.replace(
+        "{tier: x}}\nstatus: {podIP: 10.0.1.2}",
+        "{tier: x, security.istio.io/tlsMode: istio}}\nstatus: {podIP: 10.0.1.2}",
+    );
+    let on_head = policy("bar", "p", "{selector: {matchLabels: {tier: x}}, portLevelMtls: {90: {mode: DISABLE}}}");
+    let tls = |policy: &str| to_web("bar", "r", policy);
+    let subject = "DestinationRule bar/r";
+    let service = "Service bar/head";
+    let endpoint = |more: &str| format!("resolution: STATIC, endpoints: [{{address: 192.0.2.1{more}}}]");
+    let inside = |more: &str| entry(&format!("{}, location: MESH_INTERNAL", endpoint(more)));
+    let marked = ", labels: {security.istio.io/tlsMode: istio}";
+    let pod = |mode: &str| {
+        format!(
+            "---\napiVersion: v1\nkind: Pod\nmetadata: {{name: odd, namespace: bar, labels: {{security.istio.io/tlsMode: {mode}}}}}\n"
+        )
+    };
+    let outer = "tls: {mode: ISTIO_MUTUAL}, portLevelSettings: [{port: {number: 8000}, ";
+    let normal = HEADLESS.replace("clusterIP: None", "clusterIP: 10.96.0.9");
+    vec![
+        (
+            "MUT0015",
+            "ServiceEntry bar/e",
+            "spec/location",
+            entry(&endpoint(", serviceAccount: api")),
+            inside(", serviceAccount: api"),
+        ),
+        ("MUT0016", service, "spec/clusterIP", HEADLESS.to_owned(), normal),
+        ("MUT0017", "PeerAuthentication bar/p", "spec/portLevelMtls/90/mode", both.clone() + &on_head, both),
+        ("MUT0018", "ServiceEntry bar/e", "spec", inside(marked), inside(", serviceAccount: api")),
+        (
+            "MUT0019",
+            "ServiceEntry bar/e",
+            "spec/addresses",
+            entry("resolution: DNS"),
+            entry("resolution: DNS, addresses: [10.1.1.1]"),
+        ),
+        ("MUT0020", subject, "spec/trafficPolicy/tls", tls("tls: {}"), tls("tls: {mode: DISABLE}")),
+        (
+            "MUT0021",
+            subject,
+            "spec/trafficPolicy/portLevelSettings[0]",
+            tls(&format!("{outer}connectionPool: {{tcp: {{maxConnections: 1}}}}}}]")),
+            tls(&format!("{outer}tls: {{mode: ISTIO_MUTUAL}}}}]")),
+        ),
+        ("MUT0022", "PeerAuthentication bar/p", "spec/mtls/mode", policy("bar", "p", "{mtls: {}}"), policy("bar", "p", STRICT)),
+        ("MUT0023", "Pod bar/odd", "metadata/labels", pod("Istio"), pod("disabled")),
+        ("MUT0024", "AuthorizationPolicy bar/a", "", authorization("{}"), String::new()),
+        (
+            "MUT0025",
+            "PeerAuthentication bar/p",
+            "spec/mtls/mode",
+            policy("bar", "p", STRICT),
+            policy("bar", "p", "{mtls: {mode: PERMISSIVE}}"),
+        ),
+    ]
+}
+
+/// The codes that are shown here.
+pub(super) fn shown() -> BTreeSet<&'static str> {
+    let mut seen = BTreeSet::new();
+    for (code, object, path, hit, miss) in theirs().into_iter().chain(traffic()).chain(traps()) {
+        let is = |one: &(&str, String, String)| one.0 == code && one.1 == object && one.2 == path;
+        let hits = found(&hit);
+        assert!(hits.iter().any(is), "{code} on {object} at {path}: {hits:#?}\n{hit}");
+        let misses = found(&miss);
+        assert!(
+            !misses.iter().any(|one| one.0 == code && one.1 == object),
+            "near miss of {code} on {object}: {misses:#?}\n{miss}"
+        );
+        seen.insert(code);
+    }
+    seen
+}
+
+#[test]
+fn one_finding_per_field_whatever_the_number_of_services() {
+    let many: String = (0..20)
+        .map(|at| {
+            format!("---\napiVersion: v1\nkind: Service\nmetadata: {{name: s{at}, namespace: bar}}\nspec: {{selector: {{app: web}}, ports: [{{name: tcp, port: 90}}]}}\n")
+        })
+        .collect();
+    let more = many + &policy("bar", "p", STRICT) + &rule("foo", "r", "{host: \"*\", trafficPolicy: {tls: {mode: DISABLE}}}");
+    let count = found(&more).iter().filter(|one| one.0 == "MUT0006").count();
+    assert_eq!(count, 1);
+}
+
+#[test]
+fn the_base_mesh_is_clean() {
+    assert_eq!(found(""), []);
+    assert!(codes::all().count() > 45);
+}

@@ -1,0 +1,80 @@
+//! Which services a rule is for, and rules that are for none.
+
+use mutua_model::DestinationRule;
+
+use crate::engine::Engine;
+use crate::findings::Findings;
+use crate::host;
+use crate::service::Service;
+
+/// Services by host, and by the end of their host.
+pub(super) struct Hosts<'e> {
+    services: &'e [Service],
+    /// Hosts backwards, sorted, with the position.
+    backwards: Vec<(Vec<u8>, usize)>,
+}
+
+impl<'e> Hosts<'e> {
+    pub(super) fn new(services: &'e [Service]) -> Self {
+        let mut backwards: Vec<(Vec<u8>, usize)> =
+            services.iter().enumerate().map(|(at, service)| (service.host.bytes().rev().collect(), at)).collect();
+        backwards.sort();
+        Self { services, backwards }
+    }
+
+    /// The positions of the services that a rule's host stands for.
+    pub(super) fn covered(&self, rule: &DestinationRule, domain: &str) -> Vec<usize> {
+        let pattern = host::resolve_short(&rule.host, rule.meta.namespace(), domain);
+        let end: Vec<u8> = pattern.strip_prefix('*').unwrap_or(&pattern).bytes().rev().collect();
+        let from = self.backwards.partition_point(|(name, _)| *name < end);
+        let within = self.backwards[from..].iter().take_while(|(name, _)| name.starts_with(&end));
+        let mut found: Vec<usize> =
+            within.map(|(_, at)| *at).filter(|at| host::covers(&pattern, &self.services[*at].host)).collect();
+        found.sort_unstable();
+        found
+    }
+}
+
+/// IST0173 and IST0174.
+pub(super) fn check(engine: &Engine, rule: &DestinationRule, covered: &[usize], out: &mut Findings) {
+    if covered.is_empty() {
+        unknown(engine, rule, out);
+        return;
+    }
+    for (at, subset) in rule.subsets.iter().enumerate().filter(|(_, subset)| !subset.labels.is_empty()) {
+        let selected = covered
+            .iter()
+            .flat_map(|at| &engine.services[*at].endpoints)
+            .any(|endpoint| subset.labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value)));
+        if !selected {
+            let shown = crate::findings::peer::shown(&subset.labels);
+            let message = format!("no endpoint of {} has the labels {shown} of subset {}", rule.host, subset.name);
+            let fix = "write labels that its workloads have".to_owned();
+            out.add("IST0173", &rule.meta, &format!("spec/subsets[{at}]/labels"), message, fix);
+        }
+    }
+}
+
+/// IST0174. Without any service in the input nothing can be said, and wildcards may be meant for services to come.
+fn unknown(engine: &Engine, rule: &DestinationRule, out: &mut Findings) {
+    let mesh = engine.mesh();
+    let nothing_known = mesh.services.is_empty() && mesh.service_entries.is_empty();
+    if nothing_known || host::is_wildcard(&rule.host) || rule.host.parse::<std::net::IpAddr>().is_ok() {
+        return;
+    }
+    let domain = &mesh.config.cluster_domain;
+    let full = host::resolve_short(&rule.host, rule.meta.namespace(), domain);
+    let named = mesh.services.iter().any(|one| full == format!("{}.{}.svc.{domain}", one.meta.name(), one.meta.namespace()));
+    // Every cluster has the API server's.
+    let known = named || full == format!("kubernetes.default.svc.{domain}") || !engine.services_covering(&full).is_empty();
+    if known {
+        return;
+    }
+    let message = format!("no service has the host {full}, so this rule does nothing");
+    let parts: Vec<&str> = rule.host.split('.').collect();
+    let fix = match parts[..] {
+        [name, namespace] | [name, namespace, "svc"] => format!("host: {name}.{namespace}.svc.{domain}"),
+        _ => format!("write the full name of a service, like {}.NAMESPACE.svc.{domain}", parts[0]),
+    };
+    out.add("IST0174", &rule.meta, "spec/host", message, fix);
+}
