@@ -8,6 +8,7 @@
 
 mod client;
 mod client_class;
+pub mod compare;
 mod destination_rule;
 mod endpoint;
 mod engine;

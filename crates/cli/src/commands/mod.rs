@@ -8,8 +8,10 @@ use clap::Subcommand;
 mod analyze;
 mod ca;
 mod certs;
+mod check;
 mod control_plane;
 mod demo;
+mod diff;
 mod explain;
 mod lab;
 mod proxy;
@@ -37,6 +39,10 @@ pub enum Command {
     Analyze(analyze::Args),
     /// The decision for one connection, or the effective mode of a workload, and why
     Explain(explain::Args),
+    /// Policy tests: hold expectations against manifests
+    Check(check::Args),
+    /// What a change of manifests does to every connection and port, weaker ones first
+    Diff(diff::Args),
     /// What every proxy runs: connected, generation acknowledged, certificate
     ProxyStatus(proxy_status::Args),
     /// Every certificate of the mesh: owner, serial, when it ends, when renewal is due
@@ -59,6 +65,8 @@ impl Command {
             Self::Token(args) => token::run(args),
             Self::Validate(args) => validate::run(args),
             Self::Analyze(args) => analyze::run(&args),
+            Self::Check(args) => check::run(&args),
+            Self::Diff(args) => diff::run(&args),
             Self::Explain(args) => explain::run(args),
             Self::ProxyStatus(args) => proxy_status::run(&args),
             Self::Certs(args) => certs::run(&args),

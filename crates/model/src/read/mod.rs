@@ -7,6 +7,7 @@
 
 mod collect;
 mod convert;
+pub mod expectations;
 mod files;
 mod mesh_config;
 mod object;
