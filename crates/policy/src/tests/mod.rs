@@ -5,6 +5,7 @@ mod contract;
 mod destination_rules;
 mod peer_authentications;
 mod properties;
+mod reference;
 mod registry;
 
 use std::sync::Arc;
