@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod common;
+use mutua_testbed as common;
 
 use std::net::SocketAddr;
 use std::path::Path;

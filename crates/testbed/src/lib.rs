@@ -1,1 +1,13 @@
 #![doc = env!("CARGO_PKG_DESCRIPTION")]
+//!
+//! - [`mesh`]: sidecars over loopback, with the capture rules' answer given by the test, and applications behind them.
+//! - [`wire`]: resources as the control plane would send them.
+//! - [`plane`]: a control plane that does what the test says, over the true protocols.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
+
+pub mod mesh;
+pub mod plane;
+pub mod wire;
+
+pub use mesh::{App, Authority, CLIENT, PATIENCE, Running, SERVER, Wanted, read_exactly, read_to_end};

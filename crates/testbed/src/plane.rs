@@ -27,30 +27,41 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{PATIENCE, SERVER};
 
+/// The identity of the control plane.
 pub const ISTIOD: &str = "spiffe://cluster.local/ns/istio-system/sa/istiod";
+/// The token that it accepts.
 pub const TOKEN: &str = "a-good-token";
 
 /// What the control plane saw, and what it is to do.
 pub struct Shared {
     ca: Ca,
+    /// How long leaves live.
     pub ttl: Mutex<Duration>,
     /// Refuses every request for a certificate, as if it could not sign.
     pub broken: AtomicBool,
+    /// Leaves issued so far.
     pub issued: AtomicU64,
+    /// Discovery streams opened so far.
     pub streams: AtomicU64,
+    /// Every discovery request.
     pub requests: Mutex<Vec<DeltaDiscoveryRequest>>,
+    /// Every report.
     pub reports: Mutex<Vec<ProxyReport>>,
     responses: broadcast::Sender<DeltaDiscoveryResponse>,
     _folder: tempfile::TempDir,
 }
 
+/// A running control plane.
 #[derive(Clone)]
 pub struct Plane {
+    /// What its services share.
     pub shared: Arc<Shared>,
+    /// Where it listens.
     pub address: SocketAddr,
 }
 
 impl Plane {
+    /// Starts one with a CA of its own.
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = Ca::load_or_create(folder.path(), &TrustDomain::new("cluster.local").unwrap()).unwrap();
@@ -89,6 +100,7 @@ impl Plane {
         plane
     }
 
+    /// What a proxy is told of it.
     pub fn as_seen_by_a_proxy(&self) -> ControlPlane {
         ControlPlane {
             address: self.address.to_string(),
@@ -98,6 +110,7 @@ impl Plane {
         }
     }
 
+    /// Its root, PEM.
     pub fn roots(&self) -> Vec<String> {
         self.shared.ca.bundle().roots_pem()
     }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use mutua_wire::mesh;
 use mutua_wire::mesh::{ClientTlsMode, Mode, OutboundPolicy, Protocol};
 
+/// Settings with a drain of 300 ms, complete as they are.
 pub fn settings(policy: OutboundPolicy) -> mesh::ProxySettings {
     mesh::ProxySettings {
         outbound_policy: policy as i32,
@@ -15,6 +16,7 @@ pub fn settings(policy: OutboundPolicy) -> mesh::ProxySettings {
     }
 }
 
+/// A policy of `mode` for everything, with these ports declared.
 pub fn inbound(mode: Mode, ports: &[(SocketAddr, Protocol)]) -> mesh::InboundPolicy {
     let port = |(address, protocol): &(SocketAddr, Protocol)| mesh::InboundPort {
         port: u32::from(address.port()),
@@ -37,6 +39,7 @@ pub fn inbound(mode: Mode, ports: &[(SocketAddr, Protocol)]) -> mesh::InboundPol
     }
 }
 
+/// TLS of a client, whose server must show one of `sans`.
 pub fn tls(mode: ClientTlsMode, sans: &[&str]) -> mesh::ClientTls {
     mesh::ClientTls {
         mode: mode as i32,

@@ -1,8 +1,4 @@
 //! A mesh in one process: sidecars over loopback, with the capture rules' answer given by the test.
-#![allow(dead_code, clippy::unwrap_used, reason = "a test fails by panicking; each test uses a part")]
-
-pub mod plane;
-pub mod wire;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,8 +19,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::wire;
+
+/// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The identity of callers.
 pub const CLIENT: &str = "spiffe://cluster.local/ns/shop/sa/client";
+/// The identity of the called workload.
 pub const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
 
 /// A certificate authority.
@@ -33,13 +34,21 @@ pub struct Authority {
     _folder: tempfile::TempDir,
 }
 
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Authority {
+    /// A new one, of the trust domain `cluster.local`.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = Ca::load_or_create(folder.path(), &TrustDomain::new("cluster.local").unwrap()).unwrap();
         Self { ca, _folder: folder }
     }
 
+    /// A leaf for `id`, good for an hour.
     pub fn leaf(&self, id: &str) -> Credentials {
         let key = PrivateKey::generate().unwrap();
         let csr = certificate_request(&key).unwrap();
@@ -47,10 +56,12 @@ impl Authority {
         Credentials::new(&key, &issued.chain_pem).unwrap()
     }
 
+    /// Its root, PEM.
     pub fn roots(&self) -> Vec<String> {
         self.ca.bundle().roots_pem()
     }
 
+    /// Its root.
     pub fn bundle(&self) -> &mutua_identity::TrustBundle {
         self.ca.bundle()
     }
@@ -61,6 +72,7 @@ impl Authority {
 pub struct Wanted(Arc<Mutex<Option<SocketAddr>>>);
 
 impl Wanted {
+    /// Every later connection wanted to go to `address`.
     pub fn set(&self, address: SocketAddr) {
         *self.0.lock().unwrap() = Some(address);
     }
@@ -74,17 +86,23 @@ impl Capture for Wanted {
 
 /// A running sidecar with one listener.
 pub struct Running {
+    /// The sidecar.
     pub sidecar: Arc<Sidecar>,
+    /// Where it listens.
     pub address: SocketAddr,
+    /// Where its connections wanted to go.
     pub wanted: Wanted,
+    /// Ends it.
     pub stop: CancellationToken,
 }
 
 impl Running {
+    /// Starts one that has no configuration yet.
     pub async fn start(direction: Direction, credentials: Option<Credentials>) -> Self {
         Self::with(direction, credentials, |_| {}).await
     }
 
+    /// As [`Running::start`], with the sidecar changed before it serves.
     pub async fn with(direction: Direction, credentials: Option<Credentials>, change: impl FnOnce(&mut Sidecar)) -> Self {
         let world = Arc::new(World::default());
         if let Some(credentials) = credentials {
@@ -107,6 +125,10 @@ impl Running {
         self.try_put(name, message).unwrap();
     }
 
+    /// As [`Running::put`].
+    ///
+    /// # Errors
+    /// The sidecar refuses it.
     pub fn try_put<M: MeshResource>(&self, name: &str, message: &M) -> Result<(), mutua_proxy::world::ApplyError> {
         let any = message.pack();
         let version = mutua_wire::content_version(&any.value);
@@ -135,10 +157,12 @@ impl Running {
         }
     }
 
+    /// The last closed connection's record, once there is one.
     pub async fn closed(&self) -> Record {
         self.record(|record| record.state == "closed").await
     }
 
+    /// The record of a connection refused for `reason`, once there is one.
     pub async fn refused(&self, reason: Reason) -> Record {
         let record = self.record(|record| record.reason == Some(reason)).await;
         assert_eq!(record.outcome, Some(Outcome::Refused), "{record:#?}");
@@ -148,7 +172,9 @@ impl Running {
 
 /// An application that answers what it is told.
 pub struct App {
+    /// Where it listens.
     pub address: SocketAddr,
+    /// What came, by connection.
     pub seen: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
@@ -188,18 +214,23 @@ impl App {
         Self { address, seen }
     }
 
+    /// What came so far, by connection.
     pub fn heard(&self) -> Vec<Vec<u8>> {
         self.seen.lock().unwrap().clone()
     }
 }
 
+/// Reads `count` bytes.
 pub async fn read_exactly(stream: &mut TcpStream, count: usize) -> Vec<u8> {
     let mut bytes = vec![0; count];
     tokio::time::timeout(PATIENCE, stream.read_exact(&mut bytes)).await.expect("in time").expect("bytes");
     bytes
 }
 
-/// What comes until the end, or the error that ended it.
+/// What comes until the end.
+///
+/// # Errors
+/// What ended it instead.
 pub async fn read_to_end(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("in time").map(|_| bytes)
