@@ -1,7 +1,7 @@
 #![doc = env!("CARGO_PKG_DESCRIPTION")]
 //!
 //! The way of a connection: [`capture`] tells where it wanted to go; [`inbound`] and [`outbound`] decide with what
-//! [`detect`] sees in the first bytes and what [`world`] knows; [`tls`] proves who is there; [`relay`] copies. Beside it:
+//! [`detect`] sees in the first bytes and what [`world`] knows; [`tls`] proves who is there; [`relay`] copies, and [`observe`] looks on. Beside it:
 //! [`discovery`] and [`certificate`] keep the world current, [`drain`] ends what it no longer allows, and
 //! [`connections`], [`telemetry`], [`admin`] and [`report`] tell what happens.
 
@@ -15,6 +15,7 @@ pub mod detect;
 pub mod discovery;
 pub mod drain;
 pub mod inbound;
+pub mod observe;
 pub mod outbound;
 pub mod peers;
 pub mod reasons;

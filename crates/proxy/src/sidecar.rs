@@ -202,7 +202,7 @@ pub fn judge(ended: Ended, connection: &Connection) -> Result<(), Refusal> {
         Ended::Reset { by: End::Upstream, error } if silent => {
             Err(Refusal::new(Reason::PeerClosedBeforeAnswer, format!("{error} before any answer")))
         }
-        Ended::Closed { .. } | Ended::Reset { .. } => Ok(()),
+        Ended::Closed { .. } | Ended::Reset { .. } | Ended::Parted => Ok(()),
         Ended::Tls { on: _, error } => Err(refusal(&error)),
         // Callers that are done often just close; the application was reset, which is all that matters.
         Ended::Truncated { on: End::Downstream } => Ok(()),

@@ -5,12 +5,12 @@ mod record;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use mutua_identity::Negotiated;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Notify;
 
 pub use record::{Outcome, Record};
 
@@ -74,8 +74,18 @@ pub struct Connection {
     sent: AtomicU64,
     details: Mutex<Details>,
     series: OnceLock<Arc<Series>>,
-    cut: CancellationToken,
-    cut_reason: OnceLock<Reason>,
+    cut: OnceLock<Reason>,
+    parting: AtomicBool,
+    asked: Notify,
+}
+
+/// What a running connection is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// To end at once.
+    Cut(Reason),
+    /// To part its two ends between two messages, or not any more.
+    Part(bool),
 }
 
 impl Connection {
@@ -121,14 +131,46 @@ impl Connection {
 
     /// Cuts the connection. The first reason counts.
     pub fn close(&self, reason: Reason) {
-        let _ = self.cut_reason.set(reason);
-        self.cut.cancel();
+        let _ = self.cut.set(reason);
+        self.asked.notify_one();
+    }
+
+    /// Asks the connection to part its ends between two messages and to go on with another one, or not to any more.
+    pub fn part(&self, wanted: bool) {
+        if self.parting.swap(wanted, Ordering::Relaxed) != wanted {
+            self.asked.notify_one();
+        }
+    }
+
+    /// Notes that the ends are parted: what the connection was over its other end is not known any more.
+    pub fn parted(&self) {
+        self.parting.store(false, Ordering::Relaxed);
+        self.note(|details| *details = Details::default());
     }
 
     /// Waits until the connection is to be cut.
     pub async fn cut(&self) -> Reason {
-        self.cut.cancelled().await;
-        *self.cut_reason.get().unwrap_or(&Reason::Shutdown)
+        loop {
+            if let Some(reason) = self.cut.get() {
+                return *reason;
+            }
+            self.asked.notified().await;
+        }
+    }
+
+    /// Waits until the connection is to be cut, or to part when it was not (`parting`), or the other way round. There is
+    /// one who waits at a time: the connection's task.
+    pub async fn asked(&self, parting: bool) -> Asked {
+        loop {
+            if let Some(reason) = self.cut.get() {
+                return Asked::Cut(*reason);
+            }
+            let wanted = self.parting.load(Ordering::Relaxed);
+            if wanted != parting {
+                return Asked::Part(wanted);
+            }
+            self.asked.notified().await;
+        }
     }
 }
 
@@ -153,8 +195,9 @@ impl Connections {
             sent: AtomicU64::new(0),
             details: Mutex::default(),
             series: OnceLock::new(),
-            cut: CancellationToken::new(),
-            cut_reason: OnceLock::new(),
+            cut: OnceLock::new(),
+            parting: AtomicBool::new(false),
+            asked: Notify::new(),
         });
         self.lock().insert(connection.id, Arc::clone(&connection));
         connection

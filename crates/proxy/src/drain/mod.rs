@@ -47,7 +47,12 @@ fn sweep(sidecar: &Sidecar, deadlines: &mut HashMap<u64, Instant>) {
     let live = sidecar.connections.live();
     let mut still: HashMap<u64, Instant> = HashMap::new();
     for connection in &live {
-        if is_allowed(connection, &connection.details(), &snapshot) {
+        let allowed = is_allowed(connection, &connection.details(), &snapshot);
+        if connection.direction == Direction::Outbound {
+            // Between two messages it may go on as it would be opened now; what has no such moment is cut.
+            connection.part(!allowed);
+        }
+        if allowed {
             continue;
         }
         let deadline = *deadlines.get(&connection.id).unwrap_or(&(now + snapshot.drain));

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use crate::capture::reset_on_close;
 use crate::connections::{Connection, Outcome};
 use crate::detect::{First, first};
+use crate::observe::Observer;
 use crate::reasons::{Reason, Refusal};
 use crate::relay::{Side, relay};
 use crate::sidecar::{Sidecar, judge, unless_cut};
@@ -44,7 +45,7 @@ struct Sighted {
 /// Why it was refused or cut.
 pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Connection) -> Result<(), Refusal> {
     let prepared = unless_cut(connection, prepare(sidecar, &stream, connection)).await;
-    let (down, application) = match prepared {
+    let (mut down, application) = match prepared {
         Ok(Some((downstream, application))) => (downstream.side(stream), application),
         Ok(None) => return Ok(()),
         Err(refusal) => {
@@ -55,7 +56,8 @@ pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Conne
             return Err(refusal);
         }
     };
-    let ended = relay(down, Side::plain(application, Vec::new()), connection).await;
+    let mut up = Side::plain(application, Vec::new());
+    let ended = relay(&mut down, &mut up, connection, &mut Observer::None).await;
     judge(ended, connection)
 }
 

@@ -10,29 +10,47 @@ use tokio::net::TcpStream;
 
 use crate::capture::reset_on_close;
 use crate::connections::{Connection, Outcome};
+use crate::observe::Observer;
 use crate::reasons::{Reason, Refusal};
-use crate::relay::{Side, relay};
+use crate::relay::{Ended, Side, relay};
 use crate::sidecar::{Sidecar, judge, unless_cut};
 use crate::telemetry::{Parties, Reporter, SeriesKey, Service};
 use crate::world::{ClientMode, Endpoint, Labels, Match, Snapshot};
 
 pub use dial::{Dialled, MAX_ATTEMPTS};
 
-/// Serves one connection from the workload to its end.
+/// Serves one connection from the workload to its end. When policy changes, HTTP/1.1 goes on over another connection
+/// between two messages: the application keeps its own.
 ///
 /// # Errors
 /// Why it was refused or cut.
-pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Connection) -> Result<(), Refusal> {
-    match unless_cut(connection, prepare(sidecar, &stream, connection)).await {
-        Ok((head, up)) => {
-            let ended = relay(Side::plain(stream, head), up, connection).await;
-            judge(ended, connection)
+pub async fn serve(sidecar: &Arc<Sidecar>, mut stream: TcpStream, connection: &Connection) -> Result<(), Refusal> {
+    loop {
+        let (head, mut up) = match unless_cut(connection, prepare(sidecar, &stream, connection)).await {
+            Ok(prepared) => prepared,
+            Err(refusal) => {
+                reset_on_close(&stream);
+                return Err(refusal);
+            }
+        };
+        let mut down = Side::plain(stream, head);
+        let ended = relay(&mut down, &mut up, connection, &mut Observer::None).await;
+        if !matches!(ended, Ended::Parted) {
+            return judge(ended, connection);
         }
-        Err(refusal) => {
-            reset_on_close(&stream);
-            Err(refusal)
+        up.leave();
+        stream = down.into_stream();
+        connection.parted();
+        if !unless_cut(connection, async { Ok(goes_on(&stream).await) }).await? {
+            return Ok(());
         }
     }
+}
+
+/// Waits for the application's next bytes; only then is it known what they are and worth a connection. `false`: it closed
+/// instead.
+async fn goes_on(stream: &TcpStream) -> bool {
+    matches!(stream.peek(&mut [0]).await, Ok(1))
 }
 
 /// Everything up to the relay: what was read of the application already, and the other side.

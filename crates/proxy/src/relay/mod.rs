@@ -13,7 +13,8 @@ use tokio::io::Ready;
 
 pub use side::Side;
 
-use crate::connections::Connection;
+use crate::connections::{Asked, Connection};
+use crate::observe::{Observer, Standing};
 use crate::reasons::Reason;
 
 /// Which end of the relay.
@@ -54,6 +55,9 @@ pub enum Ended {
     },
     /// It was cut, by a policy or a stop.
     Cut(Reason),
+    /// The two ends were parted between two messages, as asked: the caller's end is whole and can be relayed to another
+    /// connection.
+    Parted,
 }
 
 /// What went wrong on one end.
@@ -85,14 +89,14 @@ impl Fault {
     }
 }
 
-/// Relays until both directions have ended, one end breaks, or the connection is cut. Bytes are counted on
-/// `connection` as the caller sees them, without TLS.
-pub async fn relay(mut down: Side, mut up: Side, connection: &Connection) -> Ended {
-    let ended = match begin(&mut down, &mut up, connection) {
-        Ok(()) => run(&mut down, &mut up, connection).await,
+/// Relays until both directions have ended, one end breaks, or the connection is cut or parted. Bytes are counted on
+/// `connection`, and shown to `observer`, as the caller sees them, without TLS.
+pub async fn relay(down: &mut Side, up: &mut Side, connection: &Connection, observer: &mut Observer) -> Ended {
+    let ended = match begin(down, up, connection, observer) {
+        Ok(()) => run(down, up, connection, observer).await,
         Err(ended) => ended,
     };
-    if !matches!(ended, Ended::Closed { .. }) {
+    if !matches!(ended, Ended::Closed { .. } | Ended::Parted) {
         // An alert or the last bytes may stand in `out`; whoever can still take them does.
         if matches!(ended, Ended::Tls { .. }) {
             let _ = (down.flush(), up.flush());
@@ -108,12 +112,14 @@ pub async fn relay(mut down: Side, mut up: Side, connection: &Connection) -> End
 }
 
 /// Passes on what was read before the relay began.
-fn begin(down: &mut Side, up: &mut Side, connection: &Connection) -> Result<(), Ended> {
+fn begin(down: &mut Side, up: &mut Side, connection: &Connection, observer: &mut Observer) -> Result<(), Ended> {
     let early = down.take_early();
     connection.received(early.len());
+    observer.received(&early);
     up.send(&early).map_err(|fault| fault.on(End::Upstream))?;
     let early = up.take_early();
     connection.sent(early.len());
+    observer.sent(&early);
     down.send(&early).map_err(|fault| fault.on(End::Downstream))?;
     if down.ended() {
         up.finish().map_err(|fault| fault.on(End::Upstream))?;
@@ -124,10 +130,11 @@ fn begin(down: &mut Side, up: &mut Side, connection: &Connection) -> Result<(), 
     Ok(())
 }
 
-async fn run(down: &mut Side, up: &mut Side, connection: &Connection) -> Ended {
+async fn run(down: &mut Side, up: &mut Side, connection: &Connection, observer: &mut Observer) -> Ended {
     let mut first = up.ended().then_some(End::Upstream).or(down.ended().then_some(End::Downstream));
-    let cut = connection.cut();
-    tokio::pin!(cut);
+    let mut parting = false;
+    let asked = connection.asked(parting);
+    tokio::pin!(asked);
     loop {
         if let Some(first) = first
             && down.done()
@@ -135,19 +142,36 @@ async fn run(down: &mut Side, up: &mut Side, connection: &Connection) -> Ended {
         {
             return Ended::Closed { first };
         }
-        let (read_down, read_up) = (up.is_drained(), down.is_drained());
+        let standing = if parting && first.is_none() { observer.standing() } else { Standing::Unknown };
+        if standing == Standing::Between && down.is_drained() && up.is_drained() {
+            return Ended::Parted;
+        }
+        let (read_down, read_up) = (up.is_drained() && standing != Standing::Asked, down.is_drained());
         let stepped = tokio::select! {
             ready = down.ready(read_down) => match ready {
-                Ok(ready) => step(down, up, ready, |bytes| connection.received(bytes))
-                    .map_err(|(own, fault)| fault.on(if own { End::Downstream } else { End::Upstream })),
+                Ok(ready) => step(down, up, ready, |bytes| {
+                    connection.received(bytes.len());
+                    observer.received(bytes);
+                })
+                .map_err(|(own, fault)| fault.on(if own { End::Downstream } else { End::Upstream })),
                 Err(error) => Err(Ended::Reset { by: End::Downstream, error }),
             },
             ready = up.ready(read_up) => match ready {
-                Ok(ready) => step(up, down, ready, |bytes| connection.sent(bytes))
-                    .map_err(|(own, fault)| fault.on(if own { End::Upstream } else { End::Downstream })),
+                Ok(ready) => step(up, down, ready, |bytes| {
+                    connection.sent(bytes.len());
+                    observer.sent(bytes);
+                })
+                .map_err(|(own, fault)| fault.on(if own { End::Upstream } else { End::Downstream })),
                 Err(error) => Err(Ended::Reset { by: End::Upstream, error }),
             },
-            reason = &mut cut => Err(Ended::Cut(reason)),
+            asked_now = &mut asked => match asked_now {
+                Asked::Cut(reason) => Err(Ended::Cut(reason)),
+                Asked::Part(now) => {
+                    parting = now;
+                    asked.set(connection.asked(parting));
+                    Ok(())
+                }
+            },
         };
         if let Err(ended) = stepped {
             return ended;
@@ -160,12 +184,12 @@ async fn run(down: &mut Side, up: &mut Side, connection: &Connection) -> Ended {
 
 /// One turn: writes what waits on `from`, then reads from it and passes on. A fault is of `from` itself (`true`) or of
 /// `to`.
-fn step(from: &mut Side, to: &mut Side, ready: Ready, count: impl Fn(usize)) -> Result<(), (bool, Fault)> {
+fn step(from: &mut Side, to: &mut Side, ready: Ready, seen: impl FnMut(&[u8])) -> Result<(), (bool, Fault)> {
     if ready.is_writable() || ready.is_error() {
         from.flush().map_err(|fault| (true, fault))?;
     }
     if (ready.is_readable() || ready.is_read_closed()) && to.is_drained() && !from.ended() {
-        side::pass(from, to, count)?;
+        side::pass(from, to, seen)?;
         if from.ended() {
             to.finish().map_err(|fault| (false, fault))?;
         }

@@ -114,6 +114,17 @@ impl Side {
         Ok(())
     }
 
+    /// The socket alone; TLS and what waits are given up.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Ends the connection in order, without waiting for the peer: it has nothing more to say.
+    pub(crate) fn leave(mut self) {
+        // What the socket does not take now is lost with it; a connection at rest has nothing waiting.
+        let _ = self.finish();
+    }
+
     /// Ends our direction once everything is written: TLS's closing message, then TCP's.
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         if self.finishing {
@@ -196,14 +207,14 @@ impl Side {
 }
 
 /// Reads from `from` once and sends on to `to`. A fault is of `from` (`true`) or of `to`.
-pub(super) fn pass(from: &mut Side, to: &mut Side, count: impl Fn(usize)) -> Result<(), (bool, Fault)> {
+pub(super) fn pass(from: &mut Side, to: &mut Side, seen: impl FnMut(&[u8])) -> Result<(), (bool, Fault)> {
     let mut buffers = BUFFERS.with_borrow_mut(std::mem::take);
-    let result = pass_with(from, to, &mut buffers, count);
+    let result = pass_with(from, to, &mut buffers, seen);
     BUFFERS.with_borrow_mut(|place| *place = buffers);
     result
 }
 
-fn pass_with(from: &mut Side, to: &mut Side, buffers: &mut Buffers, count: impl Fn(usize)) -> Result<(), (bool, Fault)> {
+fn pass_with(from: &mut Side, to: &mut Side, buffers: &mut Buffers, mut seen: impl FnMut(&[u8])) -> Result<(), (bool, Fault)> {
     let received = from.receive(buffers);
     // Handshake messages after the handshake (a key update, an alert) are to be sent whatever else came.
     let flushed = if from.is_drained() { Ok(()) } else { from.flush() };
@@ -216,10 +227,11 @@ fn pass_with(from: &mut Side, to: &mut Side, buffers: &mut Buffers, count: impl 
     if amount == 0 {
         return Ok(());
     }
-    count(amount);
     let Buffers { incoming, plain, cipher } = buffers;
     let bytes = if from.tls.is_some() { &plain[..] } else { &incoming[..amount] };
-    to.send_with(bytes, cipher).map_err(|fault| (false, fault))
+    let sent = to.send_with(bytes, cipher).map_err(|fault| (false, fault));
+    seen(bytes);
+    sent
 }
 
 /// `None`: nothing to read after all.
