@@ -25,6 +25,7 @@ pub mod report;
 mod run;
 pub mod settings;
 pub mod sidecar;
+pub mod static_file;
 pub mod telemetry;
 pub mod tls;
 pub mod world;

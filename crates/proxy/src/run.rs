@@ -1,6 +1,6 @@
 //! The life of a sidecar process: start, certificate, configuration, service, stop.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mutua_identity::{SpiffeId, TrustBundle, TrustDomain};
@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLogger;
-use crate::admin::{Admin, Pages, bind_socket, serve_tcp, serve_unix};
+use crate::admin::{Admin, Origin, Pages, bind_socket, serve_tcp, serve_unix};
 use crate::capture::{Dialer, Redirected, bind};
 use crate::certificate::{CertificateError, Certificates, Store, StoreError};
 use crate::connections::Direction;
 use crate::control_plane::ControlPlane;
-use crate::settings::{Listen, Settings};
+use crate::settings::{Listen, Settings, Workload};
 use crate::sidecar::Sidecar;
+use crate::static_file::{StaticConfig, StaticError};
 use crate::world::World;
 
 /// Threads that serve connections; a sidecar takes little of a machine that is there for its application.
@@ -52,6 +53,12 @@ pub enum StartError {
     /// No certificate.
     #[error("{0}")]
     Certificate(#[from] CertificateError),
+    /// The static configuration.
+    #[error("{0}")]
+    Static(#[from] StaticError),
+    /// Neither a control plane nor a static configuration.
+    #[error("--workload and --ca-root, or --static, are needed")]
+    Nothing,
     /// The user could not be changed.
     #[error("cannot become user {uid}, group {gid}: {reason}")]
     User {
@@ -96,19 +103,40 @@ pub fn keep_memory_small() {
 
 /// What is read before the user changes.
 struct Prepared {
-    roots: TrustBundle,
-    token: Option<String>,
+    workload: Workload,
     store: Store,
-    control_plane_identity: SpiffeId,
+    source: Source,
+}
+
+/// Where certificate and configuration come from.
+enum Source {
+    ControlPlane { address: String, identity: SpiffeId, roots: TrustBundle, token: Option<String> },
+    Static(StaticConfig),
 }
 
 impl Prepared {
     fn new(settings: &Settings) -> Result<Self, StartError> {
-        let file = |path: &PathBuf| {
-            std::fs::read_to_string(path).map_err(|error| StartError::File { path: path.clone(), reason: error.to_string() })
+        let (workload, source) = match (&settings.static_file, &settings.workload, &settings.ca_root) {
+            (Some(file), ..) => {
+                let config = StaticConfig::read(file)?;
+                (config.workload.clone(), Source::Static(config))
+            }
+            (None, Some(workload), Some(ca_root)) => (workload.clone(), Source::control_plane(settings, ca_root)?),
+            // The command line does not allow it.
+            (None, ..) => return Err(StartError::Nothing),
         };
-        let roots = TrustBundle::from_pem(&file(&settings.ca_root)?)
-            .map_err(|error| StartError::File { path: settings.ca_root.clone(), reason: error.to_string() })?;
+        let store = Store::open(settings.state_folder(&workload))?;
+        Ok(Self { workload, store, source })
+    }
+}
+
+impl Source {
+    fn control_plane(settings: &Settings, ca_root: &Path) -> Result<Self, StartError> {
+        let file = |path: &Path| {
+            std::fs::read_to_string(path).map_err(|error| StartError::File { path: path.to_owned(), reason: error.to_string() })
+        };
+        let roots = TrustBundle::from_pem(&file(ca_root)?)
+            .map_err(|error| StartError::File { path: ca_root.to_owned(), reason: error.to_string() })?;
         // A token that has been used may be gone; it is missed only when it is needed.
         let token = settings.token_file.as_ref().and_then(|path| match file(path) {
             Ok(text) => Some(text.trim().to_owned()),
@@ -118,8 +146,8 @@ impl Prepared {
             }
         });
         let domain = TrustDomain::new(&settings.trust_domain)?;
-        let control_plane_identity = SpiffeId::new(domain, &settings.root_namespace, "istiod")?;
-        Ok(Self { roots, token, store: Store::open(settings.state_folder())?, control_plane_identity })
+        let identity = SpiffeId::new(domain, &settings.root_namespace, "istiod")?;
+        Ok(Self::ControlPlane { address: settings.control_plane.clone(), identity, roots, token })
     }
 }
 
@@ -174,33 +202,21 @@ impl Listeners {
 async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError> {
     let listen = Listen::standard(settings.status_address);
     let listeners = Listeners::bind(&listen, &prepared.store)?;
-    let world = Arc::new(World::default());
     let dialer = Dialer { mark: settings.mark };
     let log = AccessLogger::stdout(settings.access_log)?;
-    let mut sidecar = Sidecar::new(Arc::clone(&world), dialer, Box::new(Redirected), log);
+    let mut sidecar = Sidecar::new(Arc::new(World::default()), dialer, Box::new(Redirected), log);
     sidecar.tls_folders.clone_from(&settings.tls_dir);
     sidecar.own_ports = listen.inbound.iter().chain(&listen.outbound).map(std::net::SocketAddr::port).collect();
     let sidecar = Arc::new(sidecar);
-    let control_plane = ControlPlane {
-        address: settings.control_plane.clone(),
-        identity: prepared.control_plane_identity,
-        roots: prepared.roots,
-        dialer,
-    };
-    let (workload, store, token) = (settings.workload.clone(), prepared.store, prepared.token);
-    let certificates = Arc::new(Certificates::new(control_plane, workload, store, token, world));
+    let origin = origin(prepared, &sidecar)?;
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
-    let connections = start(listeners, &sidecar, &certificates, &stop);
+    let connections = start(listeners, &sidecar, &origin, &stop);
     let mut signals = Signals::new()?;
     tokio::select! {
-        obtained = certificates.obtain() => obtained?,
+        configured = configure(&origin, &sidecar, settings, &end) => configured?,
         () = signals.stop() => return Ok(()),
     }
-    tokio::spawn(crate::discovery::follow(Arc::clone(&sidecar), Arc::clone(&certificates), end.clone()));
     tokio::spawn(crate::drain::follow(Arc::clone(&sidecar), end.clone()));
-    let keeper = Arc::clone(&certificates);
-    let keeping = end.clone();
-    tokio::spawn(async move { keeper.keep(keeping).await });
     signals.stop().await;
     tracing::info!(open = sidecar.connections.count(), "stopping: open connections go on for a while, new ones are refused");
     stop.cancel();
@@ -212,20 +228,53 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     Ok(())
 }
 
-/// Starts everything that listens.
-fn start(
-    listeners: Listeners,
+/// A static configuration is put in force here; a control plane's comes later.
+fn origin(prepared: Prepared, sidecar: &Sidecar) -> Result<Origin, StartError> {
+    let Prepared { workload, store, source } = prepared;
+    Ok(match source {
+        Source::Static(config) => {
+            config.apply(&sidecar.world)?;
+            Origin::Static(workload)
+        }
+        Source::ControlPlane { address, identity, roots, token } => {
+            let control_plane = ControlPlane { address, identity, roots, dialer: sidecar.dialer };
+            let world = Arc::clone(&sidecar.world);
+            Origin::ControlPlane(Arc::new(Certificates::new(control_plane, workload, store, token, world)))
+        }
+    })
+}
+
+/// Starts what keeps certificate and configuration current, once there is a certificate.
+async fn configure(
+    origin: &Origin,
     sidecar: &Arc<Sidecar>,
-    certificates: &Arc<Certificates>,
-    stop: &CancellationToken,
-) -> TaskTracker {
+    settings: &Settings,
+    end: &CancellationToken,
+) -> Result<(), StartError> {
+    let certificates = match origin {
+        Origin::ControlPlane(certificates) => certificates,
+        Origin::Static(workload) => {
+            let file = settings.static_file.clone().unwrap_or_default();
+            tokio::spawn(crate::static_file::follow(file, workload.clone(), Arc::clone(sidecar), end.clone()));
+            return Ok(());
+        }
+    };
+    certificates.obtain().await?;
+    tokio::spawn(crate::discovery::follow(Arc::clone(sidecar), Arc::clone(certificates), end.clone()));
+    let (keeper, keeping) = (Arc::clone(certificates), end.clone());
+    tokio::spawn(async move { keeper.keep(keeping).await });
+    Ok(())
+}
+
+/// Starts everything that listens.
+fn start(listeners: Listeners, sidecar: &Arc<Sidecar>, origin: &Origin, stop: &CancellationToken) -> TaskTracker {
     let connections = TaskTracker::new();
     for (direction, group) in [(Direction::Inbound, listeners.inbound), (Direction::Outbound, listeners.outbound)] {
         for listener in group {
             tokio::spawn(Arc::clone(sidecar).serve(listener, direction, connections.clone(), stop.clone()));
         }
     }
-    let admin = Admin { sidecar: Arc::clone(sidecar), certificates: Arc::clone(certificates), stopping: stop.clone() };
+    let admin = Admin { sidecar: Arc::clone(sidecar), origin: origin.clone(), stopping: stop.clone() };
     tokio::spawn(serve_tcp(admin.clone(), Pages::Metrics, listeners.metrics));
     tokio::spawn(serve_tcp(admin.clone(), Pages::Readiness, listeners.readiness));
     tokio::spawn(serve_unix(admin, listeners.socket));

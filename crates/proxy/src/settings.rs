@@ -17,14 +17,18 @@ pub const MAX_CONNECTIONS: usize = 16_384;
 #[derive(clap::Args, Clone, Debug)]
 pub struct Settings {
     /// The workload that this sidecar stands for
-    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = workload)]
-    pub workload: Workload,
+    #[arg(long, value_name = "NAMESPACE/NAME", value_parser = workload, required_unless_present = "static_file")]
+    pub workload: Option<Workload>,
+    /// Run without a control plane: policy, destinations and the names of certificate files come from FILE
+    /// (docs/static.md); SIGHUP reads it anew
+    #[arg(long = "static", value_name = "FILE", conflicts_with_all = ["workload", "control_plane", "ca_root", "token_file"])]
+    pub static_file: Option<PathBuf>,
     /// The control plane's address
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:15012")]
     pub control_plane: String,
     /// The root certificates by which the control plane is trusted, PEM
-    #[arg(long, value_name = "FILE")]
-    pub ca_root: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "static_file")]
+    pub ca_root: Option<PathBuf>,
     /// The one-time join token; not needed while the state folder holds a valid certificate
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
@@ -120,13 +124,13 @@ impl Listen {
 impl Settings {
     /// The state folder: the given one, else below `/run`.
     #[must_use]
-    pub fn state_folder(&self) -> PathBuf {
-        self.state.clone().unwrap_or_else(|| Path::new("/run/mutua").join(&self.workload.namespace).join(&self.workload.name))
+    pub fn state_folder(&self, workload: &Workload) -> PathBuf {
+        self.state.clone().unwrap_or_else(|| Path::new("/run/mutua").join(&workload.namespace).join(&workload.name))
     }
 }
 
 /// Reads `NAMESPACE/NAME`.
-fn workload(text: &str) -> Result<Workload, String> {
+pub(crate) fn workload(text: &str) -> Result<Workload, String> {
     let fits = |part: &str| {
         !part.is_empty()
             && part.len() <= 253
@@ -150,7 +154,7 @@ fn mark(text: &str) -> Result<u32, String> {
 }
 
 /// Reads a duration of one number and a unit.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; write it like 45s, 500ms or 2m");
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;

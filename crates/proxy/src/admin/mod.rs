@@ -5,7 +5,10 @@ mod serve;
 
 use std::sync::Arc;
 
-use crate::certificate::Certificates;
+use mutua_identity::TrustBundle;
+
+use crate::certificate::{Certificates, Status};
+use crate::settings::Workload;
 use crate::sidecar::Sidecar;
 
 pub use serve::{bind_socket, serve_tcp, serve_unix};
@@ -15,10 +18,47 @@ pub use serve::{bind_socket, serve_tcp, serve_unix};
 pub struct Admin {
     /// The sidecar.
     pub sidecar: Arc<Sidecar>,
-    /// Its certificate.
-    pub certificates: Arc<Certificates>,
+    /// Where its certificate and configuration come from.
+    pub origin: Origin,
     /// Cancelled once the sidecar stops; it is not ready then.
     pub stopping: tokio_util::sync::CancellationToken,
+}
+
+/// Where a sidecar's certificate and configuration come from.
+#[derive(Clone)]
+pub enum Origin {
+    /// A control plane.
+    ControlPlane(Arc<Certificates>),
+    /// A static file, for this workload.
+    Static(Workload),
+}
+
+impl Origin {
+    /// The workload that the sidecar stands for.
+    #[must_use]
+    pub fn workload(&self) -> &Workload {
+        match self {
+            Self::ControlPlane(certificates) => &certificates.workload,
+            Self::Static(workload) => workload,
+        }
+    }
+
+    /// What the renewals of the certificate came to; there are none of a static one.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        match self {
+            Self::ControlPlane(certificates) => certificates.status(),
+            Self::Static(_) => Status::default(),
+        }
+    }
+
+    /// The roots to begin with.
+    fn roots(&self) -> Option<TrustBundle> {
+        match self {
+            Self::ControlPlane(certificates) => Some(certificates.control_plane.roots.clone()),
+            Self::Static(_) => None,
+        }
+    }
 }
 
 /// Which pages a listener serves.

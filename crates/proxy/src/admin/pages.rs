@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::{Admin, Answer, Pages};
+use crate::telemetry::CertificateState;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
@@ -29,7 +30,14 @@ impl Admin {
 
     fn metrics(&self) -> String {
         let sidecar = &self.sidecar;
-        sidecar.metrics.render(&sidecar.connections, &sidecar.refusals, self.certificates.state().as_ref())
+        sidecar.metrics.render(&sidecar.connections, &sidecar.refusals, self.certificate().as_ref())
+    }
+
+    fn certificate(&self) -> Option<CertificateState> {
+        let credentials = self.sidecar.world.credentials()?;
+        let status = self.origin.status();
+        let not_after = seconds(credentials.not_after());
+        Some(CertificateState { not_after, renewals: status.renewals, failed_renewals: status.failed })
     }
 
     fn readiness(&self) -> Answer {
@@ -48,7 +56,7 @@ impl Admin {
     fn config(&self) -> Value {
         let now = self.sidecar.world.current();
         json!({
-            "workload": self.certificates.workload.to_string(),
+            "workload": self.origin.workload().to_string(),
             "version": env!("CARGO_PKG_VERSION"),
             "generation": &*now.generation,
             "ready": now.is_ready(),
@@ -61,8 +69,8 @@ impl Admin {
     }
 
     fn certs(&self) -> Value {
-        let status = self.certificates.status();
-        let leaf = self.certificates.world.credentials().map(|credentials| {
+        let status = self.origin.status();
+        let leaf = self.sidecar.world.credentials().map(|credentials| {
             json!({
                 "identity": credentials.id().map(ToString::to_string),
                 "serial": credentials.serial(),
@@ -72,9 +80,10 @@ impl Admin {
                 "renewalDue": status.due.map(seconds),
             })
         });
-        let roots = self.certificates.world.bundle().unwrap_or_else(|| self.certificates.control_plane.roots.clone());
+        let roots = self.sidecar.world.bundle().or_else(|| self.origin.roots());
         let roots: Vec<Value> = roots
-            .infos()
+            .map(|roots| roots.infos())
+            .unwrap_or_default()
             .iter()
             .map(|root| json!({ "serial": root.serial, "subject": root.subject, "notAfter": seconds(root.not_after) }))
             .collect();

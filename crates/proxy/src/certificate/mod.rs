@@ -18,7 +18,6 @@ pub use store::{Store, StoreError};
 
 use crate::control_plane::{Backoff, ConnectError, ControlPlane, chain, chance};
 use crate::settings::Workload;
-use crate::telemetry::CertificateState;
 use crate::world::{ApplyError, World};
 
 /// How long one request for a certificate may take.
@@ -107,15 +106,6 @@ impl Certificates {
     #[must_use]
     pub fn status(&self) -> Status {
         self.lock().clone()
-    }
-
-    /// For metrics.
-    #[must_use]
-    pub fn state(&self) -> Option<CertificateState> {
-        let credentials = self.world.credentials()?;
-        let status = self.status();
-        let not_after = credentials.not_after().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        Some(CertificateState { not_after, renewals: status.renewals, failed_renewals: status.failed })
     }
 
     /// The first certificate: the kept one while it is valid, else by the token. Goes on while the control plane cannot

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 pub use compile::labels;
 pub use resources::{ApplyError, Change, Resources};
 pub use table::{Match, Table};
+pub(crate) use types::DEFAULT_DRAIN;
 pub use types::{
     Address, ClientMode, ClientTls, Destination, DestinationPort, Endpoint, Inbound, InboundPort, Labels, Mode, Protocol,
 };
