@@ -12,7 +12,10 @@ const FILTER: &str = "MUTUA_LOG";
 pub fn start() {
     let filter = EnvFilter::try_from_env(FILTER).unwrap_or_else(|_| EnvFilter::new("info"));
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || !std::io::stderr().is_terminal();
+    // A log that cannot be written (a full disk) must never end what it tells of: the library would complain on stderr
+    // and panic when that fails too.
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let builder = builder.log_internal_errors(false);
     // A process that starts logging twice keeps the first.
     let _ = if std::env::var("MUTUA_LOG_FORMAT").is_ok_and(|format| format == "json") {
         builder.json().finish().try_init()

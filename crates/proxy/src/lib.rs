@@ -7,6 +7,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod capacity;
 pub mod capture;
 pub mod certificate;
 pub mod connections;
@@ -15,6 +16,7 @@ pub mod detect;
 pub mod discovery;
 pub mod drain;
 pub mod inbound;
+pub mod limits;
 pub mod observe;
 pub mod outbound;
 pub mod peers;

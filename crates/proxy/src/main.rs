@@ -19,7 +19,9 @@ fn main() -> ExitCode {
     mutua_proxy::keep_memory_small();
     let cli = Cli::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("MUTUA_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A log that cannot be written (a full disk) must never end what it tells of: the library would complain on stderr
+    // and panic when that fails too.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
     match mutua_proxy::run(&cli.settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -113,7 +113,19 @@ reasons! {
         "Check the capture rules: mutua redirect check.";
     TooManyConnections "TOO_MANY_CONNECTIONS"
         "The sidecar has as many connections open as it serves at once."
-        "Look for a client that leaks connections.";
+        "Look for a client that leaks connections, or raise --max-connections.";
+    TooManyFromSource "TOO_MANY_CONNECTIONS_FROM_SOURCE"
+        "The caller's address has as many connections open as one source may have."
+        "Look for a client that leaks connections; a gateway that speaks for many may need a higher --max-connections-per-source.";
+    TooManyHandshakes "TOO_MANY_HANDSHAKES"
+        "The caller's turn for its TLS handshake did not come in time: too many others are at theirs."
+        "Look who opens so many connections (mutua proxy-status); --max-handshakes raises the bound.";
+    HandshakeTooLarge "HANDSHAKE_TOO_LARGE"
+        "The peer sent more bytes than are read of anybody who has not proved who it is."
+        "Look at the length of the peer's certificate chain; --max-handshake-bytes raises the bound.";
+    InternalError "INTERNAL_ERROR"
+        "The sidecar failed on this connection and closed it; no other connection is touched."
+        "A fault of the sidecar: report it with the lines of its log.";
     TlsSettings "TLS_SETTINGS_UNUSABLE"
         "The TLS settings of the destination cannot be used: a file is missing, unreadable, outside --tls-dir or malformed."
         "The message names the file.";

@@ -15,6 +15,7 @@ use crate::capture::{Dialer, Redirected, bind};
 use crate::certificate::{CertificateError, Certificates, Store, StoreError};
 use crate::connections::Direction;
 use crate::control_plane::ControlPlane;
+use crate::limits::Gate;
 use crate::settings::{Listen, Settings, Workload};
 use crate::sidecar::Sidecar;
 use crate::static_file::{StaticConfig, StaticError};
@@ -24,6 +25,8 @@ use crate::world::World;
 const WORKERS: usize = 2;
 /// The stack of such a thread.
 const STACK: usize = 1 << 20;
+/// Threads for what blocks: resolving names.
+const BLOCKING: usize = 16;
 
 /// Why a sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +91,7 @@ pub fn run(settings: &Settings) -> Result<(), StartError> {
         .worker_threads(workers)
         .thread_stack_size(STACK)
         .thread_name("sidecar")
+        .max_blocking_threads(BLOCKING)
         .enable_all()
         .build()?;
     let done = runtime.block_on(Box::pin(serve(settings, prepared)));
@@ -205,6 +209,7 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     let dialer = Dialer { mark: settings.mark };
     let log = AccessLogger::stdout(settings.access_log)?;
     let mut sidecar = Sidecar::new(Arc::new(World::default()), dialer, Box::new(Redirected), log);
+    sidecar.gate = Gate::new(settings.limits.of_this_process());
     sidecar.tls_folders.clone_from(&settings.tls_dir);
     sidecar.own_ports = listen.inbound.iter().chain(&listen.outbound).map(std::net::SocketAddr::port).collect();
     let sidecar = Arc::new(sidecar);

@@ -4,14 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::limits::Limits;
 use crate::redirect::{INBOUND_PORT, OUTBOUND_PORT, PROXY_ID};
 
 /// The port of metrics (Istio's).
 pub const METRICS_PORT: u16 = 15020;
 /// The port of readiness (Istio's).
 pub const READINESS_PORT: u16 = 15021;
-/// Connections that are served at once; more are refused.
-pub const MAX_CONNECTIONS: usize = 16_384;
 
 /// The arguments of a sidecar.
 #[derive(clap::Args, Clone, Debug)]
@@ -62,6 +61,9 @@ pub struct Settings {
     /// The address on which metrics and readiness are served
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub status_address: IpAddr,
+    /// What holds on a hostile network
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 /// Which connections are logged.

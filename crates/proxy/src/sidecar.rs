@@ -2,22 +2,23 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLogger;
 use crate::capture::{Capture, Dialer, reset_on_close, tune};
 use crate::connections::{Connection, Connections, Direction, Outcome};
+use crate::limits::{Gate, Limits, Place};
 use crate::peers::Peers;
 use crate::reasons::{Reason, Refusal};
 use crate::relay::{End, Ended};
-use crate::settings::MAX_CONNECTIONS;
 use crate::telemetry::{Metrics, Refusals};
 use crate::tls::{Originations, refusal};
 use crate::world::{Snapshot, World};
@@ -52,7 +53,8 @@ pub struct Sidecar {
     /// Ports that are never a destination: the sidecar's own.
     pub own_ports: Vec<u16>,
     /// How many more connections may be opened.
-    slots: Arc<Semaphore>,
+    /// Lets connections in.
+    pub gate: Gate,
 }
 
 impl Sidecar {
@@ -71,7 +73,7 @@ impl Sidecar {
             peers: Peers::default(),
             capture,
             own_ports: Vec::new(),
-            slots: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            gate: Gate::new(Limits::default()),
         }
     }
 
@@ -100,38 +102,45 @@ impl Sidecar {
         }
     }
 
+    /// Serves a connection to its end. A fault of ours on its way ends this connection alone.
     async fn handle(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, direction: Direction) {
         tune(&stream);
-        let origin = self.capture.original_destination(&stream);
         let local = stream.local_addr().unwrap_or(peer);
-        let connection = self.connections.open(direction, canonical(peer), canonical(*origin.as_ref().unwrap_or(&local)));
-        let served = match self.admit(origin.is_ok(), local, &connection) {
-            Ok(_slot) => match direction {
-                Direction::Inbound => Box::pin(crate::inbound::serve(&self, stream, &connection)).await,
-                Direction::Outbound => Box::pin(crate::outbound::serve(&self, stream, &connection)).await,
-            },
-            Err(refusal) => {
-                reset_on_close(&stream);
-                Err(refusal)
-            }
+        let entered = OnceLock::new();
+        let served = Box::pin(self.run(stream, (peer, local), direction, &entered));
+        let refusal = match AssertUnwindSafe(served).catch_unwind().await {
+            Ok(served) => served.err(),
+            Err(_) => Some(Refusal::new(Reason::InternalError, "the sidecar failed; its log says where")),
         };
-        self.finish(&connection, served.err());
+        let open = || self.connections.open(direction, canonical(peer), canonical(local));
+        self.finish(entered.get_or_init(open), refusal);
     }
 
-    fn admit(
-        &self,
-        captured: bool,
-        local: SocketAddr,
-        connection: &Connection,
-    ) -> Result<tokio::sync::OwnedSemaphorePermit, Refusal> {
+    async fn run(
+        self: &Arc<Self>,
+        stream: TcpStream,
+        (peer, local): (SocketAddr, SocketAddr),
+        direction: Direction,
+        entered: &OnceLock<Arc<Connection>>,
+    ) -> Result<(), Refusal> {
+        let origin = self.capture.original_destination(&stream);
+        let original = canonical(*origin.as_ref().unwrap_or(&local));
+        let connection = entered.get_or_init(|| self.connections.open(direction, canonical(peer), original));
+        let _place = self.admit(origin.is_ok(), local, connection).inspect_err(|_| reset_on_close(&stream))?;
+        match direction {
+            Direction::Inbound => Box::pin(crate::inbound::serve(self, stream, connection)).await,
+            Direction::Outbound => Box::pin(crate::outbound::serve(self, stream, connection)).await,
+        }
+    }
+
+    fn admit(&self, captured: bool, local: SocketAddr, connection: &Connection) -> Result<Place, Refusal> {
         if !captured {
             return Err(Refusal::new(Reason::OriginUnknown, format!("dialled {local} directly")));
         }
         if connection.original == canonical(local) || self.own_ports.contains(&connection.original.port()) {
             return Err(Refusal::new(Reason::Loop, format!("{} is the sidecar's own", connection.original)));
         }
-        let slot = Arc::clone(&self.slots).try_acquire_owned();
-        slot.map_err(|_| Refusal::new(Reason::TooManyConnections, format!("{MAX_CONNECTIONS} are open")))
+        self.gate.enter(connection.direction, connection.peer.ip())
     }
 
     /// Records how a connection ended.

@@ -12,8 +12,7 @@ pub struct Args {
 /// Runs the command.
 #[allow(clippy::needless_pass_by_value)]
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MUTUA_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    crate::logging::start();
     mutua_proxy::run(&args.settings)?;
     Ok(ExitCode::SUCCESS)
 }

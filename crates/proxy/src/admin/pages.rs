@@ -30,7 +30,7 @@ impl Admin {
 
     fn metrics(&self) -> String {
         let sidecar = &self.sidecar;
-        sidecar.metrics.render(&sidecar.connections, &sidecar.refusals, self.certificate().as_ref())
+        sidecar.metrics.render(&sidecar.connections, &sidecar.refusals, self.certificate().as_ref()) + &sidecar.gate.render()
     }
 
     fn certificate(&self) -> Option<CertificateState> {

@@ -4,7 +4,8 @@
 /// The most bytes of first records that are looked at. A hello with post-quantum key shares and a ticket has 2.6 KB.
 pub const MAX_HELLO: usize = 16 * 1024;
 const RECORD_HEADER: usize = 5;
-const HANDSHAKE: u8 = 22;
+/// The first byte of a handshake record, so of every TLS connection (RFC 8446 §5.1).
+pub const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;
 /// The largest fragment of a plaintext record (RFC 8446 §5.1).
 const MAX_FRAGMENT: usize = 1 << 14;
@@ -40,62 +41,73 @@ pub enum Hello {
 /// [`Hello::NeedMore`]; the answer for a longer input never contradicts a decided one.
 #[must_use]
 pub fn parse(bytes: &[u8]) -> Hello {
-    match message(bytes) {
-        Err(undecided) => undecided,
-        Ok(body) => match hello(&body) {
-            Some(hello) => Hello::Complete(hello),
-            None => Hello::NotTls,
-        },
+    Reader::default().read(bytes)
+}
+
+/// Reads a ClientHello as its bytes come. A caller that sends them one by one costs no more than one that sends them at
+/// once.
+#[derive(Debug, Default)]
+pub struct Reader {
+    /// The handshake message, without the headers of records.
+    joined: Vec<u8>,
+    /// How many bytes were looked at.
+    at: usize,
+    /// How many of the record's bytes are still to come.
+    left: usize,
+}
+
+impl Reader {
+    /// As [`parse`], of `bytes` that begin with those of the last call, which answered [`Hello::NeedMore`].
+    pub fn read(&mut self, bytes: &[u8]) -> Hello {
+        loop {
+            if self.left == 0 {
+                match record(&bytes[self.at..]) {
+                    Err(undecided) => return undecided,
+                    Ok(announced) => (self.at, self.left) = (self.at + RECORD_HEADER, announced),
+                }
+            }
+            let there = self.left.min(bytes.len() - self.at);
+            self.joined.extend_from_slice(&bytes[self.at..self.at + there]);
+            (self.at, self.left) = (self.at + there, self.left - there);
+            if let Some(decided) = self.message() {
+                return decided;
+            }
+            if self.at >= 2 * MAX_HELLO {
+                return Hello::TooLarge;
+            }
+            if self.left > 0 {
+                return Hello::NeedMore;
+            }
+        }
+    }
+
+    /// What the message is, once that can be said.
+    fn message(&self) -> Option<Hello> {
+        if self.joined.first().is_some_and(|kind| *kind != CLIENT_HELLO) {
+            return Some(Hello::NotTls);
+        }
+        let [_, a, b, c, body @ ..] = self.joined.as_slice() else { return None };
+        let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
+        if length > MAX_HELLO {
+            return Some(Hello::TooLarge);
+        }
+        let whole = body.get(..length)?;
+        Some(hello(whole).map_or(Hello::NotTls, Hello::Complete))
     }
 }
 
-/// Joins the fragments of the first handshake message.
-fn message(bytes: &[u8]) -> Result<Vec<u8>, Hello> {
-    let mut joined = Vec::new();
-    let mut rest = bytes;
-    loop {
-        let fragment = record(rest)?;
-        let whole = fragment.announced;
-        joined.extend_from_slice(fragment.present);
-        if joined.first().is_some_and(|kind| *kind != CLIENT_HELLO) {
-            return Err(Hello::NotTls);
-        }
-        if let [_, a, b, c, body @ ..] = joined.as_slice() {
-            let length = usize::from(*a) << 16 | usize::from(*b) << 8 | usize::from(*c);
-            if length > MAX_HELLO {
-                return Err(Hello::TooLarge);
-            }
-            if body.len() >= length {
-                return Ok(body[..length].to_vec());
-            }
-        }
-        if fragment.present.len() < whole {
-            return Err(if bytes.len() >= 2 * MAX_HELLO { Hello::TooLarge } else { Hello::NeedMore });
-        }
-        rest = &rest[RECORD_HEADER + whole..];
-        if bytes.len() - rest.len() >= 2 * MAX_HELLO {
-            return Err(Hello::TooLarge);
-        }
-    }
-}
-
-struct Fragment<'a> {
-    announced: usize,
-    present: &'a [u8],
-}
-
-/// One record of handshake bytes, as far as it is there.
-fn record(bytes: &[u8]) -> Result<Fragment<'_>, Hello> {
+/// The length of a record of handshake bytes, from its header.
+fn record(bytes: &[u8]) -> Result<usize, Hello> {
     let expected = |at: usize, fits: fn(u8) -> bool| bytes.get(at).is_none_or(|byte| fits(*byte));
     if !expected(0, |byte| byte == HANDSHAKE) || !expected(1, |byte| byte == 3) || !expected(2, |byte| byte <= 4) {
         return Err(Hello::NotTls);
     }
-    let [_, _, _, high, low, rest @ ..] = bytes else { return Err(Hello::NeedMore) };
+    let [_, _, _, high, low, ..] = bytes else { return Err(Hello::NeedMore) };
     let announced = usize::from(*high) << 8 | usize::from(*low);
     if announced == 0 || announced > MAX_FRAGMENT {
         return Err(Hello::NotTls);
     }
-    Ok(Fragment { announced, present: &rest[..rest.len().min(announced)] })
+    Ok(announced)
 }
 
 fn hello(body: &[u8]) -> Option<ClientHello> {

@@ -80,6 +80,21 @@ proptest! {
             decided = now;
         }
     }
+
+    #[test]
+    fn piece_by_piece_is_as_all_at_once(hello in any_hello(), fragment in 1_usize..300, cuts in proptest::collection::vec(1_usize..200, 1..40)) {
+        let mut bytes = encode(&hello, 200, fragment);
+        bytes.extend([HANDSHAKE, 3]);
+        let (mut reader, mut end, mut cuts) = (Reader::default(), 0, cuts.into_iter().cycle());
+        loop {
+            end = (end + cuts.next().unwrap()).min(bytes.len());
+            let now = reader.read(&bytes[..end]);
+            prop_assert_eq!(&now, &parse(&bytes[..end]));
+            if now != Hello::NeedMore || end == bytes.len() {
+                break;
+            }
+        }
+    }
 }
 
 #[test]

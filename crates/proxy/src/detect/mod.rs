@@ -3,7 +3,7 @@
 mod hello;
 mod http;
 
-pub use hello::{ClientHello, Hello, MAX_HELLO, parse};
+pub use hello::{ClientHello, HANDSHAKE, Hello, MAX_HELLO, Reader, parse};
 pub use http::{HttpVersion, host, http_version};
 
 /// The application protocols by which a mesh client marks itself (Istio's names; semantics of its inbound filter chains).
@@ -22,14 +22,20 @@ pub enum First {
     TooLarge,
 }
 
-/// Looks at the first bytes. A first byte other than 0x16 is decided at once.
-#[must_use]
-pub fn first(bytes: &[u8]) -> First {
-    match parse(bytes) {
-        Hello::NeedMore => First::Undecided,
-        Hello::NotTls => First::Plaintext,
-        Hello::Complete(hello) => First::Tls(hello),
-        Hello::TooLarge => First::TooLarge,
+/// Looks at the first bytes as they come, at none of them twice.
+#[derive(Debug, Default)]
+pub struct Detector(Reader);
+
+impl Detector {
+    /// What a server can say from `bytes`: all that came so far, which begin with those of the last time. A first byte
+    /// other than 0x16 is decided at once.
+    pub fn first(&mut self, bytes: &[u8]) -> First {
+        match self.0.read(bytes) {
+            Hello::NeedMore => First::Undecided,
+            Hello::NotTls => First::Plaintext,
+            Hello::Complete(hello) => First::Tls(hello),
+            Hello::TooLarge => First::TooLarge,
+        }
     }
 }
 

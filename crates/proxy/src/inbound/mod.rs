@@ -15,13 +15,14 @@ use tokio::net::TcpStream;
 
 use crate::capture::reset_on_close;
 use crate::connections::{Connection, Outcome};
-use crate::detect::{First, first};
+use crate::detect::{Detector, First, HANDSHAKE};
+use crate::limits::Turn;
 use crate::observe::Observer;
 use crate::reasons::{Reason, Refusal};
 use crate::relay::{Side, relay};
 use crate::sidecar::{Sidecar, judge, unless_cut};
 use crate::telemetry::{Parties, Reporter, SeriesKey, Service};
-use crate::tls::{HANDSHAKE_TIMEOUT, handshake, read_some, refusal};
+use crate::tls::{Allowance, handshake_within, read_some, refusal};
 use crate::world::{Mode, Protocol, Snapshot};
 
 pub use decide::{Verdict, decide, needs_detection};
@@ -37,6 +38,14 @@ struct Sighted {
     first: First,
     head: Vec<u8>,
     application: Option<TcpStream>,
+    /// What the caller has of the bounds on those who have not proved who they are.
+    unproved: Option<Unproved>,
+}
+
+/// A turn, and what is allowed in it.
+struct Unproved {
+    _turn: Turn,
+    allowance: Allowance,
 }
 
 /// Serves one connection to the workload to its end.
@@ -114,7 +123,13 @@ async fn prepare(
             connection.note(|details| details.outcome = Some(outcome));
             Downstream::Plain(sighted.head)
         }
-        Verdict::Terminate { http_alpn } => terminate(&snapshot, stream, connection, (sighted.head, http_alpn)).await?,
+        Verdict::Terminate { http_alpn } => {
+            let unproved = match sighted.unproved {
+                Some(unproved) => unproved,
+                None => take_turn(sidecar, connection).await?,
+            };
+            terminate(&snapshot, stream, connection, (sighted.head, http_alpn, unproved.allowance)).await?
+        }
     };
     count_in(sidecar, &snapshot, connection);
     let application = match sighted.application {
@@ -128,12 +143,12 @@ async fn terminate(
     snapshot: &Snapshot,
     stream: &TcpStream,
     connection: &Connection,
-    (head, http_alpn): (Vec<u8>, bool),
+    (head, http_alpn, allowance): (Vec<u8>, bool, Allowance),
 ) -> Result<Downstream, Refusal> {
     let tls = snapshot.tls.as_ref().ok_or_else(|| Refusal::new(Reason::NotReady, "no certificate yet"))?;
     let session = Session::server(tls.server(), http_alpn).map_err(|error| refusal(&error))?;
     connection.note(|details| details.local_identity = tls.credentials().id().map(ToString::to_string));
-    let established = handshake(stream, session, head).await?;
+    let established = handshake_within(stream, session, head, allowance).await?;
     connection.note(|details| {
         details.tls = established.session.negotiated().map(Box::new);
         details.outcome = Some(Outcome::Mtls);
@@ -148,7 +163,7 @@ async fn sight(
     connection: &Connection,
     (mode, protocol): (Mode, Protocol),
 ) -> Result<Option<Sighted>, Refusal> {
-    let mut sighted = Sighted { first: First::Plaintext, head: Vec::new(), application: None };
+    let mut sighted = Sighted { first: First::Plaintext, head: Vec::new(), application: None, unproved: None };
     if !needs_detection(mode, protocol) {
         return Ok(Some(sighted));
     }
@@ -168,10 +183,22 @@ async fn sight(
             return Ok(Some(sighted));
         }
     }
-    let decided = tokio::time::timeout(HANDSHAKE_TIMEOUT, read_first(stream, &mut sighted.head, mode)).await;
-    let decided = decided
-        .map_err(|_| Refusal::new(Reason::HandshakeTimeout, format!("nothing decisive came within {HANDSHAKE_TIMEOUT:?}")))?;
-    Ok(decided?.map(|first| Sighted { first, ..sighted }))
+    let mut byte = [0];
+    if !matches!(stream.peek(&mut byte).await, Ok(1)) || byte[0] != HANDSHAKE {
+        // Decided by this byte, or the end.
+        return Ok(read_first(stream, &mut sighted.head, mode).await?.map(|first| Sighted { first, ..sighted }));
+    }
+    let unproved = take_turn(sidecar, connection).await?;
+    let decided = tokio::time::timeout_at(unproved.allowance.deadline, read_first(stream, &mut sighted.head, mode)).await;
+    let decided = decided.map_err(|_| Refusal::new(Reason::HandshakeTimeout, "no complete ClientHello came in time"))?;
+    Ok(decided?.map(|first| Sighted { first, unproved: Some(unproved), ..sighted }))
+}
+
+/// Waits for the turn of a caller that has begun to speak.
+async fn take_turn(sidecar: &Sidecar, connection: &Connection) -> Result<Unproved, Refusal> {
+    let allowance = Allowance::from_now(sidecar.gate.limits());
+    let turn = sidecar.gate.turn(connection.peer.ip(), allowance.deadline).await?;
+    Ok(Unproved { _turn: turn, allowance })
 }
 
 /// Waits for the first byte, an end or an error. Readiness alone may be a false alarm.
@@ -180,6 +207,7 @@ async fn speaks(stream: &TcpStream) {
 }
 
 async fn read_first(stream: &TcpStream, head: &mut Vec<u8>, mode: Mode) -> Result<Option<First>, Refusal> {
+    let mut detector = Detector::default();
     loop {
         match read_some(stream, head).await {
             Ok(0) if !head.is_empty() => {
@@ -192,7 +220,7 @@ async fn read_first(stream: &TcpStream, head: &mut Vec<u8>, mode: Mode) -> Resul
             Ok(_) => {}
             Err(_) => return Ok(None),
         }
-        match first(head) {
+        match detector.first(head) {
             First::Undecided => {}
             decided => return Ok(Some(decided)),
         }

@@ -10,7 +10,7 @@ use crate::detect::{HttpVersion, host, http_version};
 use crate::reasons::{Reason, Refusal};
 use crate::relay::Side;
 use crate::sidecar::Sidecar;
-use crate::tls::{handshake, read_some, refusal};
+use crate::tls::{Allowance, handshake_within, read_some, refusal};
 use crate::world::{ClientMode, Match, Protocol, Snapshot};
 
 /// How long the application's first bytes are waited for on a port declared HTTP. An application that stays silent for
@@ -46,7 +46,7 @@ pub(super) async fn originate(
     let plan = if mesh { to_mesh(snapshot, found, &head)? } else { to_outside(sidecar, found, down, &mut head).await? };
     connection.note(|details| details.local_identity.clone_from(&plan.local_identity));
     let session = Session::client(&plan.config, plan.server_name.as_deref(), &plan.alpn).map_err(|error| refusal(&error))?;
-    let established = handshake(&up, session, Vec::new()).await?;
+    let established = handshake_within(&up, session, Vec::new(), Allowance::from_now(sidecar.gate.limits())).await?;
     connection.note(|details| {
         details.tls = established.session.negotiated().map(Box::new);
         details.outcome = Some(plan.outcome);

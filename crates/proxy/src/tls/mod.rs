@@ -8,20 +8,22 @@ use std::time::Duration;
 
 use mutua_identity::{Session, TlsError};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 pub use context::{Originations, TlsContext};
 pub use origination::{Files, OriginationError};
 
+use crate::limits::{HANDSHAKE_TIMEOUT, Limits, MAX_HANDSHAKE_BYTES};
 use crate::reasons::{Reason, Refusal};
 
-/// How long a peer may take for its part of the handshake, and how long the first bytes may stay undecided.
-pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the peer of a failed handshake may take to read our alert.
 const ALERT_PATIENCE: Duration = Duration::from_secs(1);
+/// Characters of a peer's words in a record; a SPIFFE id has at most 2048.
+const MAX_SHOWN: usize = 2048;
 /// Bytes read at once during a handshake; whole handshakes have 2 to 6 KB.
 const CHUNK: usize = 4096;
-/// Bytes of a handshake: more is refused.
-const MAX_HANDSHAKE: usize = 256 * 1024;
+/// Bytes that the peer of a failed handshake may still send before it is left alone.
+const MAX_FAREWELL: usize = 256 * 1024;
 
 /// An established session with what was read beyond the handshake.
 pub struct Established {
@@ -33,13 +35,45 @@ pub struct Established {
     pub early: Vec<u8>,
 }
 
+/// What a peer may take for its handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// Until when.
+    pub deadline: Instant,
+    /// How many bytes, those included that were read before the handshake began.
+    pub bytes: usize,
+}
+
+impl Allowance {
+    /// What `limits` allow from now on.
+    #[must_use]
+    pub fn from_now(limits: &Limits) -> Self {
+        Self { deadline: Instant::now() + limits.handshake_timeout, bytes: limits.max_handshake_bytes.get() }
+    }
+}
+
+/// As [`handshake_within`], with the bounds that are the default.
+///
+/// # Errors
+/// As [`handshake_within`].
+pub async fn handshake(stream: &TcpStream, session: Session, head: Vec<u8>) -> Result<Established, Refusal> {
+    let allowance = Allowance { deadline: Instant::now() + HANDSHAKE_TIMEOUT, bytes: MAX_HANDSHAKE_BYTES };
+    handshake_within(stream, session, head, allowance).await
+}
+
 /// Runs the handshake. `head` holds bytes that were read from `stream` already.
 ///
 /// # Errors
 /// The refusal to be recorded. The peer was sent an alert where TLS has one.
-pub async fn handshake(stream: &TcpStream, mut session: Session, head: Vec<u8>) -> Result<Established, Refusal> {
-    let Ok(done) = tokio::time::timeout(HANDSHAKE_TIMEOUT, drive(stream, &mut session, head)).await else {
-        return Err(Refusal::new(Reason::HandshakeTimeout, format!("no complete handshake within {HANDSHAKE_TIMEOUT:?}")));
+pub async fn handshake_within(
+    stream: &TcpStream,
+    mut session: Session,
+    head: Vec<u8>,
+    allowance: Allowance,
+) -> Result<Established, Refusal> {
+    let driven = drive(stream, &mut session, head, allowance.bytes);
+    let Ok(done) = tokio::time::timeout_at(allowance.deadline, driven).await else {
+        return Err(Refusal::new(Reason::HandshakeTimeout, "the handshake was not complete in time"));
     };
     match done {
         Ok((partial, early)) => Ok(Established { session, partial, early }),
@@ -48,18 +82,29 @@ pub async fn handshake(stream: &TcpStream, mut session: Session, head: Vec<u8>) 
             Err(refusal(&error))
         }
         Err(Failure::Closed(detail)) => Err(Refusal::new(Reason::PeerClosedInHandshake, detail)),
+        Err(Failure::TooLarge) => {
+            let message = format!("more than {} bytes and no complete handshake", allowance.bytes);
+            Err(Refusal::new(Reason::HandshakeTooLarge, message))
+        }
     }
 }
 
 /// The refusal that a TLS error stands for.
 #[must_use]
 pub fn refusal(error: &TlsError) -> Refusal {
-    Refusal { reason: error.kind.into(), message: error.detail.clone(), peer_identity: error.peer.clone() }
+    let peer_identity = error.peer.as_deref().map(|peer| shown(peer, MAX_SHOWN));
+    Refusal { reason: error.kind.into(), message: shown(&error.detail, MAX_SHOWN), peer_identity }
+}
+
+/// What a peer sent, fit for a record: cut, and without control characters.
+fn shown(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 enum Failure {
     Tls(TlsError, Vec<u8>),
     Closed(String),
+    TooLarge,
 }
 
 impl From<io::Error> for Failure {
@@ -68,7 +113,7 @@ impl From<io::Error> for Failure {
     }
 }
 
-async fn drive(stream: &TcpStream, session: &mut Session, head: Vec<u8>) -> Result<(Vec<u8>, Vec<u8>), Failure> {
+async fn drive(stream: &TcpStream, session: &mut Session, head: Vec<u8>, most: usize) -> Result<(Vec<u8>, Vec<u8>), Failure> {
     let (mut incoming, mut early, mut out) = (head, Vec::new(), Vec::new());
     let mut total = incoming.len();
     loop {
@@ -82,13 +127,16 @@ async fn drive(stream: &TcpStream, session: &mut Session, head: Vec<u8>) -> Resu
             incoming.shrink_to_fit();
             return Ok((incoming, early));
         }
+        if session.peer_closed() {
+            return Err(Failure::Closed("the peer ended the TLS connection during the handshake".to_owned()));
+        }
+        if total > most {
+            return Err(Failure::TooLarge);
+        }
         let read = read_some(stream, &mut incoming).await?;
         total += read;
         if read == 0 {
             return Err(Failure::Closed("the peer closed the connection during the handshake".to_owned()));
-        }
-        if total > MAX_HANDSHAKE {
-            return Err(Failure::Closed(format!("the handshake has more than {MAX_HANDSHAKE} bytes")));
         }
     }
 }
@@ -134,7 +182,15 @@ async fn say_goodbye(stream: &TcpStream, alert: &[u8]) {
         write_all(stream, alert).await?;
         crate::capture::shutdown_write(stream)?;
         let mut rest = Vec::new();
-        while read_some(stream, &mut rest).await? > 0 && rest.len() < MAX_HANDSHAKE {}
+        let mut total = 0;
+        loop {
+            rest.clear();
+            let read = read_some(stream, &mut rest).await?;
+            total += read;
+            if read == 0 || total > MAX_FAREWELL {
+                break;
+            }
+        }
         Ok::<_, io::Error>(())
     };
     // The refusal is recorded whether or not the peer hears of it.
