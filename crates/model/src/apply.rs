@@ -1,12 +1,11 @@
 //! A mesh with more objects applied, as `kubectl apply` would: what has the same kind, namespace and name is replaced.
 
-use std::collections::HashSet;
-use std::sync::Arc;
-
+use crate::list::List;
 use crate::{
     AuthorizationPolicy, Controller, DestinationRule, EndpointSlice, Mesh, Meta, Namespace, ObjectRef, PeerAuthentication, Pod,
     Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
 };
+use std::collections::HashSet;
 
 impl Mesh {
     /// Applies the objects of another mesh, and its mesh configuration if an object there holds one.
@@ -33,28 +32,31 @@ impl Mesh {
         if config.from.is_some() {
             self.config = config;
         }
-        replace(&mut self.namespaces, namespaces);
-        replace(&mut self.service_accounts, service_accounts);
-        replace(&mut self.secrets, secrets);
-        replace(&mut self.services, services);
-        replace(&mut self.endpoint_slices, endpoint_slices);
-        replace(&mut self.service_entries, service_entries);
-        replace(&mut self.pods, pods);
-        replace(&mut self.controllers, controllers);
-        replace(&mut self.workload_entries, workload_entries);
-        replace(&mut self.peer_authentications, peer_authentications);
-        replace(&mut self.destination_rules, destination_rules);
-        replace(&mut self.sidecars, sidecars);
-        replace(&mut self.authorization_policies, authorization_policies);
-        replace(&mut self.unenforced, unenforced);
+        replace(&mut self.namespaces, &namespaces);
+        replace(&mut self.service_accounts, &service_accounts);
+        replace(&mut self.secrets, &secrets);
+        replace(&mut self.services, &services);
+        replace(&mut self.endpoint_slices, &endpoint_slices);
+        replace(&mut self.service_entries, &service_entries);
+        replace(&mut self.pods, &pods);
+        replace(&mut self.controllers, &controllers);
+        replace(&mut self.workload_entries, &workload_entries);
+        replace(&mut self.peer_authentications, &peer_authentications);
+        replace(&mut self.destination_rules, &destination_rules);
+        replace(&mut self.sidecars, &sidecars);
+        replace(&mut self.authorization_policies, &authorization_policies);
+        replace(&mut self.unenforced, &unenforced);
         self.passed_over += passed_over;
     }
 }
 
-fn replace<T: Object>(list: &mut Vec<Arc<T>>, more: Vec<Arc<T>>) {
+fn replace<T: Object>(list: &mut List<T>, more: &List<T>) {
+    if more.is_empty() {
+        return;
+    }
     let named: HashSet<&ObjectRef> = more.iter().map(|one| &one.meta().object).collect();
     list.retain(|one| !named.contains(&one.meta().object));
-    list.extend(more);
+    list.extend(more.iter().cloned());
 }
 
 /// What has metadata.

@@ -37,7 +37,7 @@ pub enum OutboundPolicy {
 
 /// What Mutua uses of Istio's `MeshConfig`, with Istio's defaults. `from` names the object that holds it
 /// (an `Istio` resource or the ConfigMap `istio`), `None` when there is none.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MeshConfig {
     /// Metadata of the object this was written in; its places are relative to that object.
     pub from: Option<Meta>,

@@ -129,7 +129,7 @@ pub struct Owner {
 }
 
 /// The metadata of an object.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// Kind, namespace and name.
     pub object: ObjectRef,

@@ -30,7 +30,7 @@ impl fmt::Display for Place {
 }
 
 /// The places of an object's fields, by field path (`spec/trafficPolicy/tls/mode`, `spec/subsets[0]/name`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
     file: Arc<str>,
     start: (u32, u32),

@@ -1,11 +1,13 @@
 //! What a client's sidecar does for one service port: the rule-level decision (Istio's `buildUpstreamTLSSettings`).
 
+use std::sync::Arc;
+
 use mutua_model::{ClientTls, ClientTlsMode, Mesh, MtlsMode};
 
 use crate::destination_rule::MergedRule;
 use crate::destination_rule::tls::{self, WrittenTls};
 use crate::peer_authentication::PeerPolicies;
-use crate::service::{self, Service};
+use crate::service::Service;
 use crate::trace::Step;
 use crate::workload;
 
@@ -21,7 +23,7 @@ pub struct ClientDecision {
     /// Server name, when one is sent.
     pub sni: Option<String>,
     /// Names of which the server must show one.
-    pub subject_alt_names: Vec<String>,
+    pub subject_alt_names: Arc<[String]>,
     /// The settings of the DestinationRule, when one decided.
     pub settings: Option<ClientTls>,
     /// The object that decided (`DestinationRule bar/x`), `auto-mtls`, or empty.
@@ -32,7 +34,7 @@ pub struct ClientDecision {
     pub(crate) endpoint_mode: Option<ClientTlsMode>,
     /// `credentialName` in a rule without workloadSelector: Istio drops the TLS context, traffic is plaintext.
     pub(crate) dropped: bool,
-    /// Why.
+    /// Why; empty when reasons were not asked for.
     pub trace: Vec<Step>,
 }
 
@@ -44,7 +46,7 @@ impl ClientDecision {
             auto: false,
             known,
             sni: None,
-            subject_alt_names: Vec::new(),
+            subject_alt_names: Arc::default(),
             settings: None,
             decided_by: String::new(),
             uniform: false,
@@ -64,6 +66,17 @@ pub(crate) struct Question<'e> {
     pub(crate) port: (usize, u16),
     pub(crate) subset: Option<&'e str>,
     pub(crate) rule: Option<&'e MergedRule>,
+    /// Whether the trace is wanted.
+    pub(crate) reasons: bool,
+}
+
+impl Question<'_> {
+    /// Adds a step to the trace, if one is wanted.
+    fn tell(&self, trace: &mut Vec<Step>, step: impl FnOnce() -> Step) {
+        if self.reasons {
+            trace.push(step());
+        }
+    }
 }
 
 /// The decision.
@@ -81,109 +94,109 @@ pub(crate) fn decide(question: &Question<'_>) -> ClientDecision {
 
 fn by_rule(question: &Question<'_>, written: &WrittenTls) -> ClientDecision {
     let (settings, meta) = (&written.value, &written.rule.meta);
-    let path = format!("{}/mode", written.path);
-    let trace = vec![Step::of("destination-rule.tls", meta, &path, format!("client tls mode {}", settings.mode))];
+    let mut trace = Vec::new();
+    question.tell(&mut trace, || {
+        let path = format!("{}/mode", written.path);
+        Step::of("destination-rule.tls", meta, &path, format!("client tls mode {}", settings.mode))
+    });
     let mut decision = ClientDecision {
         mode: settings.mode,
         settings: Some(settings.clone()),
         decided_by: meta.object.to_string(),
         ..ClientDecision::plaintext(true, trace)
     };
-    let given = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
+    let given = |names: &[String]| (!names.is_empty()).then(|| Arc::from(names));
+    let of_service = || Arc::clone(&question.service.identities);
     match settings.mode {
         ClientTlsMode::Disable => {}
         ClientTlsMode::IstioMutual => {
             decision.sni = Some(if settings.sni.is_empty() { default_sni(question) } else { settings.sni.clone() });
-            decision.subject_alt_names = given(&settings.subject_alt_names).unwrap_or_else(|| default_names(question));
+            decision.subject_alt_names = given(&settings.subject_alt_names).unwrap_or_else(of_service);
         }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => {
             decision.sni = (!settings.sni.is_empty()).then(|| settings.sni.clone());
             // Accounts become names only for services of the registry of ServiceEntries.
-            let of_entry = if question.service.entry { default_names(question) } else { Vec::new() };
-            decision.subject_alt_names = given(&settings.subject_alt_names).unwrap_or(of_entry);
-            drop_credentials(&mut decision, written);
+            let of_entry = || if question.service.entry { of_service() } else { Arc::default() };
+            decision.subject_alt_names = given(&settings.subject_alt_names).unwrap_or_else(of_entry);
+            drop_credentials(question, &mut decision, written);
         }
     }
     decision
 }
 
 /// A `credentialName` reaches a sidecar only through a rule with a workloadSelector (or as a ConfigMap).
-fn drop_credentials(decision: &mut ClientDecision, written: &WrittenTls) {
+fn drop_credentials(question: &Question<'_>, decision: &mut ClientDecision, written: &WrittenTls) {
     let name = &written.value.credential_name;
     if name.is_empty() || name.starts_with("configmap://") || written.rule.workload_selector.is_some() {
         return;
     }
     decision.dropped = true;
-    let effect = "plaintext: credentialName counts for sidecars only in a rule with workloadSelector";
-    let path = format!("{}/credentialName", written.path);
-    decision.trace.push(Step::of("destination-rule.credential-name", &written.rule.meta, &path, effect));
+    question.tell(&mut decision.trace, || {
+        let effect = "plaintext: credentialName counts for sidecars only in a rule with workloadSelector";
+        let path = format!("{}/credentialName", written.path);
+        Step::of("destination-rule.credential-name", &written.rule.meta, &path, effect)
+    });
 }
 
 fn by_auto_mtls(question: &Question<'_>) -> ClientDecision {
     let mut trace = Vec::new();
-    if let Some(rule) = question.rule {
+    for rule in question.rule.iter().flat_map(|rule| &rule.rules) {
         let effect = "no tls for this port: auto mTLS decides";
-        trace.extend(rule.rules.iter().map(|rule| Step::of("destination-rule.no-tls", &rule.meta, "spec/trafficPolicy", effect)));
+        question.tell(&mut trace, || Step::of("destination-rule.no-tls", &rule.meta, "spec/trafficPolicy", effect));
     }
     let service = question.service;
     if service.external {
-        trace.push(Step::of("service-entry.external", &service.meta, "spec/location", "outside the mesh: no TLS"));
+        question
+            .tell(&mut trace, || Step::of("service-entry.external", &service.meta, "spec/location", "outside the mesh: no TLS"));
         return ClientDecision::plaintext(true, trace);
     }
     let config = &question.mesh.config;
-    let path = format!("{}/enableAutoMtls", config.path);
+    let of_config = |rule, effect| match &config.from {
+        Some(meta) => Step::of(rule, meta, &format!("{}/enableAutoMtls", config.path), effect),
+        None => Step::of_default(rule, effect),
+    };
     if !config.enable_auto_mtls {
-        trace.push(match &config.from {
-            Some(meta) => Step::of("auto-mtls.off", meta, &path, "auto mTLS is off: no TLS"),
-            None => Step::of_default("auto-mtls.off", "auto mTLS is off: no TLS"),
+        question.tell(&mut trace, || of_config("auto-mtls.off", "auto mTLS is off: no TLS"));
+        return ClientDecision::plaintext(true, trace);
+    }
+    if let Some(effect) = not_for_all_endpoints(question) {
+        question.tell(&mut trace, || Step::of("auto-mtls.passthrough", &service.meta, "spec", effect));
+        return ClientDecision::plaintext(true, trace);
+    }
+    if question.reasons {
+        trace.extend(question.policies.namespace_mode_steps(&service.namespace));
+    }
+    if question.policies.namespace_mode(&service.namespace) == MtlsMode::Disable {
+        question.tell(&mut trace, || {
+            Step::of_default("auto-mtls.disable", "the service's namespace is DISABLE: clients send plaintext")
         });
         return ClientDecision::plaintext(true, trace);
     }
-    if let Some(step) = not_for_all_endpoints(question) {
-        trace.push(step);
-        return ClientDecision::plaintext(true, trace);
-    }
-    let (mode, steps) = question.policies.namespace_mode(&service.namespace);
-    trace.extend(steps);
-    if mode == MtlsMode::Disable {
-        trace.push(Step::of_default("auto-mtls.disable", "the service's namespace is DISABLE: clients send plaintext"));
-        return ClientDecision::plaintext(true, trace);
-    }
-    trace.push(match &config.from {
-        Some(meta) => Step::of("auto-mtls.on", meta, &path, "ISTIO_MUTUAL to endpoints with a sidecar"),
-        None => Step::of_default("auto-mtls.on", "ISTIO_MUTUAL to endpoints with a sidecar"),
-    });
+    question.tell(&mut trace, || of_config("auto-mtls.on", "ISTIO_MUTUAL to endpoints with a sidecar"));
     ClientDecision {
         mode: ClientTlsMode::IstioMutual,
         auto: true,
         sni: Some(default_sni(question)),
-        subject_alt_names: default_names(question),
+        subject_alt_names: Arc::clone(&service.identities),
         decided_by: "auto-mtls".to_owned(),
         ..ClientDecision::plaintext(true, trace)
     }
 }
 
 /// Where the original address is dialled, one endpoint without the mesh's TLS turns it off for all.
-fn not_for_all_endpoints(question: &Question<'_>) -> Option<Step> {
+fn not_for_all_endpoints(question: &Question<'_>) -> Option<&'static str> {
     let passthrough = question.rule.is_some_and(|rule| tls::is_passthrough(rule, question.subset));
     if !question.service.original_destination() && !passthrough {
         return None;
     }
     let mut endpoints = question.service.serving(question.port.0).peekable();
-    let effect = if endpoints.peek().is_none() {
-        "headless or passthrough without endpoints: no TLS"
-    } else if endpoints.any(|(endpoint, _)| workload::is_disabled(&endpoint.tls_mode)) {
-        "headless or passthrough, and an endpoint has no sidecar: no TLS to any of them"
-    } else {
-        return None;
-    };
-    Some(Step::of("auto-mtls.passthrough", &question.service.meta, "spec", effect))
+    if endpoints.peek().is_none() {
+        return Some("headless or passthrough without endpoints: no TLS");
+    }
+    let bare = endpoints.any(|(endpoint, _)| workload::is_disabled(&endpoint.tls_mode));
+    bare.then_some("headless or passthrough, and an endpoint has no sidecar: no TLS to any of them")
 }
 
 fn default_sni(question: &Question<'_>) -> String {
     format!("outbound_.{}_.{}_.{}", question.port.1, question.subset.unwrap_or_default(), question.service.host)
-}
-
-fn default_names(question: &Question<'_>) -> Vec<String> {
-    service::identities(question.mesh, question.service)
 }

@@ -2,6 +2,7 @@
 //! difference share one view of the mesh.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use mutua_model::{Labels, Mesh};
 
@@ -16,7 +17,7 @@ pub struct ClientClass {
     /// `None` is the view that all other namespaces share.
     namespace: Option<String>,
     /// Only where a rule or a Sidecar looks at them.
-    labels: Option<Labels>,
+    labels: Option<Arc<Labels>>,
 }
 
 /// The namespaces that see the mesh in their own way.
@@ -53,7 +54,7 @@ impl Views {
 
     pub(crate) fn class(&self, client: &Workload) -> ClientClass {
         let namespace = (self.all || self.own.contains(&client.namespace)).then(|| client.namespace.clone());
-        let labels = self.by_label.contains(&client.namespace).then(|| client.labels.clone());
+        let labels = self.by_label.contains(&client.namespace).then(|| Arc::clone(&client.labels));
         ClientClass { namespace, labels }
     }
 }

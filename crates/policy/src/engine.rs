@@ -1,14 +1,14 @@
 //! The engine: a snapshot, indexed once, that answers every question.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use mutua_model::{Kind, Mesh, OutboundPolicy};
+use mutua_model::{Mesh, OutboundPolicy};
 
 use crate::client::{self, ClientDecision, Question};
 use crate::client_class::{ClientClass, Views};
 use crate::destination_rule::{MergedRule, RuleIndex};
-use crate::peer_authentication::{Effective, PeerPolicies};
+use crate::names::{self, Names};
+use crate::peer_authentication::{Effective, PeerPolicies, Scope};
 use crate::service::{self, Endpoint, Service};
 use crate::trace::Step;
 use crate::visibility::{self, Sidecars};
@@ -71,26 +71,19 @@ fn list(ports: &[u16]) -> String {
     ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A snapshot of the mesh with its indexes.
-#[derive(Debug)]
+/// A snapshot of the mesh with its indexes. What a later snapshot has in common with it is shared ([`Engine::next`]).
+#[derive(Clone, Debug)]
 pub struct Engine {
     mesh: Arc<Mesh>,
-    workloads: Vec<Workload>,
-    pub(crate) services: Vec<Service>,
-    pub(crate) policies: PeerPolicies,
-    rules: RuleIndex,
-    pub(crate) sidecars: Sidecars,
-    views: Views,
+    workloads: Arc<Vec<Workload>>,
+    pub(crate) services: Arc<Vec<Service>>,
+    pub(crate) names: Arc<Names>,
+    pub(crate) policies: Arc<PeerPolicies>,
+    pub(crate) rules: Arc<RuleIndex>,
+    pub(crate) sidecars: Arc<Sidecars>,
+    views: Arc<Views>,
     /// What each workload accepts.
     effective: Vec<Arc<Effective>>,
-    by_name: HashMap<(String, String), Vec<usize>>,
-    by_host: HashMap<String, Vec<usize>>,
-    wildcard_hosts: Vec<usize>,
-    by_address: HashMap<String, Vec<usize>>,
-    /// Workload positions by address.
-    pub(crate) workload_at: HashMap<std::net::IpAddr, usize>,
-    /// Services (and their endpoint's position) by workload.
-    selecting: HashMap<usize, Vec<(usize, usize)>>,
 }
 
 impl Engine {
@@ -100,49 +93,48 @@ impl Engine {
         let workloads = workload::all(&mesh);
         let services = service::all(&mesh, &workloads);
         let policies = PeerPolicies::new(&mesh);
-        let effective = policies.effective_of_all(workloads.iter().map(|one| (one.namespace.as_str(), &one.labels)));
+        let effective = effective(&policies, &workloads);
         let (rules, sidecars) = (RuleIndex::new(&mesh), Sidecars::new(&mesh));
-        let mut engine = Self {
-            views: Views::new(&mesh, &services, &rules, &sidecars),
-            rules,
-            sidecars,
-            by_name: HashMap::new(),
-            by_host: HashMap::new(),
-            wildcard_hosts: Vec::new(),
-            by_address: HashMap::new(),
-            workload_at: HashMap::new(),
-            selecting: HashMap::new(),
+        Self {
+            views: Arc::new(Views::new(&mesh, &services, &rules, &sidecars)),
+            names: Arc::new(Names::new(&workloads, &services)),
+            rules: Arc::new(rules),
+            sidecars: Arc::new(sidecars),
+            workloads: Arc::new(workloads),
+            services: Arc::new(services),
+            policies: Arc::new(policies),
             mesh,
-            workloads,
-            services,
-            policies,
             effective,
-        };
-        engine.index();
-        engine
+        }
     }
 
-    fn index(&mut self) {
-        for (at, workload) in self.workloads.iter().enumerate() {
-            self.by_name.entry((workload.namespace.clone(), workload.name.clone())).or_default().push(at);
-            for address in &workload.addresses {
-                self.workload_at.entry(*address).or_insert(at);
-            }
+    /// The engine of the next snapshot. When nothing but PeerAuthentications differ, only the workloads that they can be
+    /// about are looked at again; objects are taken for the same when the snapshots share them.
+    #[must_use]
+    pub fn next(&self, mesh: Arc<Mesh>) -> Self {
+        self.next_with_scope(mesh).0
+    }
+
+    /// The same, and where decisions may have changed.
+    pub(crate) fn next_with_scope(&self, mesh: Arc<Mesh>) -> (Self, Scope) {
+        if !self.mesh.differs_in_policies_only(&mesh) {
+            return (Self::new(mesh), Scope::Everywhere);
         }
-        for (at, service) in self.services.iter().enumerate() {
-            self.by_host.entry(service.host.clone()).or_default().push(at);
-            if crate::host::is_wildcard(&service.host) {
-                self.wildcard_hosts.push(at);
-            }
-            for address in &service.addresses {
-                self.by_address.entry(address.clone()).or_default().push(at);
-            }
-            for (position, endpoint) in service.endpoints.iter().enumerate() {
-                if let Some(workload) = endpoint.workload {
-                    self.selecting.entry(workload).or_default().push((at, position));
+        let policies = PeerPolicies::new(&mesh);
+        let scope = policies.changed_since(&self.policies);
+        let mut next = Self { mesh, ..self.clone() };
+        match &scope {
+            Scope::Everywhere => next.effective = effective(&policies, &next.workloads),
+            Scope::Namespaces(changed) => {
+                for namespace in changed {
+                    let range = names::of_namespace(&next.workloads, namespace);
+                    let own = effective(&policies, &next.workloads[range.clone()]);
+                    next.effective.splice(range, own);
                 }
             }
         }
+        next.policies = Arc::new(policies);
+        (next, scope)
     }
 
     /// The snapshot.
@@ -167,43 +159,7 @@ impl Engine {
     }
 
     pub(crate) fn position(&self, name: &str) -> Result<usize, QueryError> {
-        let parts: Vec<&str> = name.split('/').collect();
-        let (kind, namespace, short) = match parts[..] {
-            [namespace, short] => (None, namespace, short),
-            [kind, namespace, short] => (Some(kind), namespace, short),
-            _ => {
-                let expected = "a workload is written NAMESPACE/NAME or KIND/NAMESPACE/NAME";
-                return Err(QueryError::Malformed { given: name.to_owned(), expected });
-            }
-        };
-        let named = self.by_name.get(&(namespace.to_owned(), short.to_owned())).map(Vec::as_slice).unwrap_or_default();
-        let of_kind = |at: &usize| kind.is_none_or(|kind| kind.eq_ignore_ascii_case(self.workloads[*at].kind.as_str()));
-        let found: Vec<usize> = named.iter().copied().filter(of_kind).collect();
-        let itself = |at: &usize| matches!(self.workloads[*at].kind, Kind::Pod | Kind::WorkloadEntry);
-        let first: Vec<usize> = found.iter().copied().filter(itself).collect();
-        let found = if first.is_empty() { found } else { first };
-        match found[..] {
-            [one] => Ok(one),
-            [] => Err(QueryError::UnknownWorkload { name: name.to_owned(), hint: self.hint(namespace, short) }),
-            _ => {
-                let kinds = found.iter().map(|at| format!("a {}", self.workloads[*at].kind.as_str())).collect();
-                Err(QueryError::Ambiguous { name: name.to_owned(), kinds })
-            }
-        }
-    }
-
-    fn hint(&self, namespace: &str, name: &str) -> String {
-        let same_name = self.workloads.iter().find(|one| one.name == name && one.namespace != namespace);
-        if let Some(other) = same_name {
-            return format!("; did you mean {}?", other.full_name());
-        }
-        let mut there: Vec<&str> =
-            self.workloads.iter().filter(|one| one.namespace == namespace).map(|one| one.name.as_str()).collect();
-        there.dedup();
-        match there.len() {
-            0 => format!("; namespace {namespace} has none"),
-            _ => format!("; namespace {namespace} has {}", there.iter().take(10).copied().collect::<Vec<_>>().join(", ")),
-        }
+        names::position(&self.workloads, name)
     }
 
     /// What happens to destinations that the workload's sidecar does not know.
@@ -227,18 +183,18 @@ impl Engine {
 
     /// The services that a workload is an endpoint of, oldest first, with the endpoint.
     pub(crate) fn services_of(&self, at: usize) -> impl Iterator<Item = (&Service, &Endpoint)> {
-        let selecting = self.selecting.get(&at).into_iter().flatten();
-        selecting.map(|(service, endpoint)| (&self.services[*service], &self.services[*service].endpoints[*endpoint]))
+        let own = self.names.services_of(at);
+        own.map(|(service, endpoint)| (&self.services[service], &self.services[service].endpoints[endpoint]))
     }
 
     /// The services of exactly that host; Kubernetes' before ServiceEntries, oldest first.
     pub(crate) fn services_of_exact_host(&self, host: &str) -> Vec<&Service> {
-        self.by_host.get(host).into_iter().flatten().map(|at| &self.services[*at]).collect()
+        self.names.of_host(host).iter().map(|at| &self.services[*at]).collect()
     }
 
     /// The services whose wildcard host covers a name, the most specific first.
     pub(crate) fn services_covering(&self, host: &str) -> Vec<&Service> {
-        let wild = self.wildcard_hosts.iter().map(|at| &self.services[*at]);
+        let wild = self.names.wildcards().iter().map(|at| &self.services[*at]);
         let mut covering: Vec<&Service> = wild.filter(|one| crate::host::covers(&one.host, host)).collect();
         covering.sort_by(|a, b| crate::host::by_specificity(&a.host, &b.host));
         covering
@@ -246,7 +202,7 @@ impl Engine {
 
     /// The services that are reached at an address.
     pub(crate) fn services_at(&self, address: &str) -> impl Iterator<Item = &Service> {
-        self.by_address.get(address).into_iter().flatten().map(|at| &self.services[*at])
+        self.names.at_address(address).iter().map(|at| &self.services[*at])
     }
 
     /// Of several services with one host the one a client sees: what is private to its namespace, else the first (those
@@ -281,7 +237,30 @@ impl Engine {
         port: (usize, u16),
         subset: Option<&str>,
     ) -> ClientDecision {
-        client::decide(&Question { mesh: &self.mesh, policies: &self.policies, service, port, subset, rule })
+        let (mesh, policies) = (&self.mesh, &self.policies);
+        client::decide(&Question { mesh, policies, service, port, subset, rule, reasons: false })
+    }
+
+    /// The same with its reasons.
+    pub(crate) fn decide_with_reasons(
+        &self,
+        service: &Service,
+        rule: Option<&MergedRule>,
+        port: (usize, u16),
+        subset: Option<&str>,
+    ) -> ClientDecision {
+        let (mesh, policies) = (&self.mesh, &self.policies);
+        client::decide(&Question { mesh, policies, service, port, subset, rule, reasons: true })
+    }
+
+    /// The decision of a client for a port of a service of exactly that host, without reasons. `None` when the client's
+    /// sidecar knows no such service or the service no such port.
+    #[must_use]
+    pub fn client_decision(&self, client: &Workload, host: &str, port: u16) -> Option<ClientDecision> {
+        let candidates = self.services_of_exact_host(host);
+        let service = self.visible(client, &candidates, port)?;
+        let (position, _) = service.port(port)?;
+        Some(self.decide(service, self.rule(client, service), (position, port), None))
     }
 
     /// Why the other rules that cover a service do not count for a client, and what was merged into the one that does.
@@ -296,4 +275,8 @@ impl Engine {
     pub fn client_class(&self, client: &Workload) -> ClientClass {
         self.views.class(client)
     }
+}
+
+fn effective(policies: &PeerPolicies, workloads: &[Workload]) -> Vec<Arc<Effective>> {
+    policies.effective_of_all(workloads.iter().map(|one| (one.namespace.as_str(), &*one.labels)))
 }

@@ -1,5 +1,9 @@
 //! Host names: exact ones, and wildcards that begin with `*` (plain suffix matching, as Istio's `pkg/config/host`).
 
+use mutua_model::DestinationRule;
+
+use crate::service::Service;
+
 /// Whether `host` is a wildcard.
 pub(crate) fn is_wildcard(host: &str) -> bool {
     host.starts_with('*')
@@ -26,6 +30,33 @@ pub(crate) fn resolve_short(host: &str, namespace: &str, domain: &str) -> String
         return host.to_owned();
     }
     format!("{host}.{namespace}.svc.{domain}")
+}
+
+/// Services by host, and by the end of their host.
+pub(crate) struct Hosts<'e> {
+    services: &'e [Service],
+    /// Hosts backwards, sorted, with the position.
+    backwards: Vec<(Vec<u8>, usize)>,
+}
+
+impl<'e> Hosts<'e> {
+    pub(crate) fn new(services: &'e [Service]) -> Self {
+        let mut backwards: Vec<(Vec<u8>, usize)> =
+            services.iter().enumerate().map(|(at, service)| (service.host.bytes().rev().collect(), at)).collect();
+        backwards.sort();
+        Self { services, backwards }
+    }
+
+    /// The positions of the services that a rule's host stands for.
+    pub(crate) fn covered(&self, rule: &DestinationRule, domain: &str) -> Vec<usize> {
+        let pattern = resolve_short(&rule.host, rule.meta.namespace(), domain);
+        let end: Vec<u8> = pattern.strip_prefix('*').unwrap_or(&pattern).bytes().rev().collect();
+        let from = self.backwards.partition_point(|(name, _)| *name < end);
+        let within = self.backwards[from..].iter().take_while(|(name, _)| name.starts_with(&end));
+        let mut found: Vec<usize> = within.map(|(_, at)| *at).filter(|at| covers(&pattern, &self.services[*at].host)).collect();
+        found.sort_unstable();
+        found
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 mod client;
 mod client_class;
 pub mod compare;
+mod decisions;
 mod destination_rule;
 mod endpoint;
 mod engine;
@@ -17,9 +18,11 @@ pub mod findings;
 mod host;
 mod inbound;
 mod injection;
+mod names;
 mod outbound;
 mod outcome;
 mod peer_authentication;
+mod rule_views;
 mod service;
 mod shared_endpoints;
 mod trace;
@@ -28,6 +31,7 @@ mod workload;
 
 pub use client::ClientDecision;
 pub use client_class::ClientClass;
+pub use decisions::{Decisions, PortDecision, Work};
 pub use engine::{Engine, QueryError};
 pub use explain::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer, WorkloadAnswer};
 pub use inbound::{Inbound, InboundPort, ServiceRef};

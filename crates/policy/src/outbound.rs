@@ -141,7 +141,7 @@ impl Engine {
             mode: decision.mode,
             auto: decision.auto,
             sni: decision.sni.clone(),
-            subject_alt_names: decision.subject_alt_names.clone(),
+            subject_alt_names: decision.subject_alt_names.to_vec(),
             from_host_header: !mesh && !insecure && decision.sni.is_none(),
             trust_domains: if mesh { self.trust_domains() } else { Vec::new() },
             files: if mesh { None } else { decision.settings.clone() },

@@ -1,6 +1,6 @@
 //! PeerAuthentication: what a workload accepts, port by port, and what clients take a namespace for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mutua_model::{Labels, Mesh, MtlsMode, PeerAuthentication};
@@ -14,9 +14,20 @@ const MODE: &str = "spec/mtls/mode";
 pub(crate) struct PeerPolicies {
     root: String,
     /// Without selector, by namespace; those of the root namespace are mesh-wide.
-    wide: HashMap<String, Vec<Arc<PeerAuthentication>>>,
+    wide: ByNamespace,
     /// With a selector, by namespace; those of the root namespace count nowhere.
-    selecting: HashMap<String, Vec<Arc<PeerAuthentication>>>,
+    selecting: ByNamespace,
+}
+
+type ByNamespace = HashMap<String, Vec<Arc<PeerAuthentication>>>;
+
+/// Where a change can be noticed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// In the whole mesh.
+    Everywhere,
+    /// In these namespaces.
+    Namespaces(BTreeSet<String>),
 }
 
 /// What a workload accepts, and why.
@@ -106,7 +117,13 @@ impl PeerPolicies {
 
     /// What clients take the mode of a namespace's services for: workload and port policies do not count here
     /// (`GetNamespaceMutualTLSMode`).
-    pub(crate) fn namespace_mode(&self, namespace: &str) -> (MtlsMode, Vec<Step>) {
+    pub(crate) fn namespace_mode(&self, namespace: &str) -> MtlsMode {
+        let scopes = [self.of_namespace(namespace), self.mesh_wide()];
+        scopes.into_iter().find_map(|policies| policies.first()?.mode).unwrap_or(MtlsMode::Permissive)
+    }
+
+    /// Why [`PeerPolicies::namespace_mode`] is what it is.
+    pub(crate) fn namespace_mode_steps(&self, namespace: &str) -> Vec<Step> {
         let mut steps = Vec::new();
         let scopes =
             [("peer-authentication.namespace", self.of_namespace(namespace)), ("peer-authentication.mesh", self.mesh_wide())];
@@ -114,11 +131,30 @@ impl PeerPolicies {
             let Some(policy) = policies.first() else { continue };
             if let Some(mode) = policy.mode {
                 steps.push(Step::of(rule, &policy.meta, MODE, format!("clients take mode {mode}")));
-                return (mode, steps);
+                break;
             }
             steps.push(Step::of(rule, &policy.meta, MODE, "mode UNSET: inherited"));
         }
-        (MtlsMode::Permissive, steps)
+        steps
+    }
+
+    /// Where workloads may accept something else than by `old`. Policies are the same when they are shared.
+    pub(crate) fn changed_since(&self, old: &Self) -> Scope {
+        fn differing<'p>(a: &'p ByNamespace, b: &ByNamespace) -> impl Iterator<Item = &'p String> {
+            let differs = |namespace: &String, list: &[Arc<PeerAuthentication>]| {
+                let other = b.get(namespace).map(Vec::as_slice).unwrap_or_default();
+                list.len() != other.len() || list.iter().zip(other).any(|(one, other)| !Arc::ptr_eq(one, other))
+            };
+            a.iter().filter(move |(namespace, list)| differs(namespace, list)).map(|(namespace, _)| namespace)
+        }
+        let scopes = [(&self.wide, &old.wide), (&self.selecting, &old.selecting)];
+        let both_ways = scopes.into_iter().flat_map(|(new, old)| differing(new, old).chain(differing(old, new)));
+        let namespaces: BTreeSet<String> = both_ways.cloned().collect();
+        // Those with a selector in the root namespace count nowhere, but workloads are told so.
+        if self.root != old.root || namespaces.contains(&self.root) {
+            return Scope::Everywhere;
+        }
+        Scope::Namespaces(namespaces)
     }
 }
 

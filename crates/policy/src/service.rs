@@ -1,5 +1,6 @@
 //! Services as clients see them, whatever they were written as, with their endpoints.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
@@ -41,6 +42,8 @@ pub(crate) struct Service {
     pub(crate) export_to: Vec<String>,
     /// Identities it names itself.
     pub(crate) accounts: Vec<String>,
+    /// The identities that its endpoints may show, in every trust domain.
+    pub(crate) identities: Arc<[String]>,
     pub(crate) endpoints: Vec<Endpoint>,
 }
 
@@ -51,9 +54,9 @@ pub(crate) struct Endpoint {
     pub(crate) workload: Option<usize>,
     pub(crate) namespace: String,
     pub(crate) address: Option<String>,
-    pub(crate) labels: Labels,
+    pub(crate) labels: Arc<Labels>,
     pub(crate) service_account: String,
-    pub(crate) tls_mode: String,
+    pub(crate) tls_mode: Cow<'static, str>,
     /// Workload port by position of the Service's ports; `None` when it does not serve that port.
     pub(crate) ports: Vec<Option<u16>>,
     /// Whether it is reached; a controller whose pods are in the input only knows its ports by it.
@@ -97,6 +100,9 @@ pub(crate) fn all(mesh: &Mesh, workloads: &[Workload]) -> Vec<Service> {
     }
     services.sort_by(|a, b| (a.entry, a.meta.age_order(), &a.host).cmp(&(b.entry, b.meta.age_order(), &b.host)));
     shared_endpoints::share(&mut services);
+    for service in &mut services {
+        service.identities = identities(mesh, service);
+    }
     services
 }
 
@@ -120,10 +126,15 @@ impl<'m> Lookup<'m> {
             pods: HashMap::new(),
             slices: HashMap::new(),
         };
+        let asked = asked_for(mesh);
         for (at, workload) in workloads.iter().enumerate() {
             lookup.by_namespace.entry(&workload.namespace).or_default().push(at);
-            for (key, value) in &workload.labels {
+            for (key, value) in workload.labels.iter().filter(|(key, _)| asked.contains(key.as_str())) {
                 lookup.by_label.entry((&workload.namespace, key, value)).or_default().push(at);
+            }
+            // The rest is for the endpoints that slices list.
+            if mesh.endpoint_slices.is_empty() {
+                continue;
             }
             for address in &workload.addresses {
                 lookup.by_address.entry((&workload.namespace, address.to_string())).or_insert(at);
@@ -156,13 +167,20 @@ impl<'m> Lookup<'m> {
             workload: Some(at),
             namespace: workload.namespace.clone(),
             address: workload.address(),
-            labels: workload.labels.clone(),
+            labels: Arc::clone(&workload.labels),
             service_account: workload.service_account.clone(),
             tls_mode: workload.tls_mode.clone(),
             ports,
             counts: workload.counts,
         }
     }
+}
+
+/// The first key of every selector: the labels by which workloads are looked up.
+fn asked_for(mesh: &Mesh) -> HashSet<&str> {
+    let services = mesh.services.iter().filter_map(|service| service.selector.as_ref());
+    let entries = mesh.service_entries.iter().filter_map(|entry| entry.workload_selector.as_ref());
+    services.chain(entries).filter_map(|selector| selector.keys().next()).map(String::as_str).collect()
 }
 
 fn of_service(mesh: &Mesh, service: &mutua_model::Service, lookup: &Lookup<'_>) -> Service {
@@ -189,6 +207,7 @@ fn of_service(mesh: &Mesh, service: &mutua_model::Service, lookup: &Lookup<'_>) 
         entry: false,
         export_to: annotated_export(&service.meta).unwrap_or_else(|| mesh.config.default_service_export_to.clone()),
         accounts: annotated_accounts(mesh, &service.meta),
+        identities: Arc::default(),
         endpoints,
         meta: service.meta.clone(),
     }
@@ -240,7 +259,7 @@ fn stranger(namespace: &str, address: &str, ports: Vec<Option<u16>>) -> Endpoint
         workload: None,
         namespace: namespace.to_owned(),
         address: Some(address.to_owned()),
-        labels: Labels::new(),
+        labels: Arc::default(),
         service_account: String::new(),
         tls_mode: workload::entry_tls_mode(&Labels::new(), ""),
         ports,
@@ -276,6 +295,7 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, host: &str, lookup: 
         entry: true,
         export_to: export_to.clone(),
         accounts: entry.subject_alt_names.clone(),
+        identities: Arc::default(),
         endpoints,
         meta: entry.meta.clone(),
     }
@@ -291,7 +311,7 @@ fn of_inline(namespace: &str, inline: &Inline, ports: Vec<Option<u16>>) -> Endpo
         workload: None,
         namespace: namespace.to_owned(),
         address: Some(inline.address.clone()),
-        labels: inline.labels.clone(),
+        labels: Arc::new(inline.labels.clone()),
         service_account: inline.service_account.clone(),
         tls_mode: workload::entry_tls_mode(&inline.labels, &inline.service_account),
         ports,
@@ -325,11 +345,12 @@ pub(crate) fn identity(trust_domain: &str, namespace: &str, account: &str) -> St
 }
 
 /// The identities that a service's endpoints may show: its accounts and those it names, each in every trust domain.
-pub(crate) fn identities(mesh: &Mesh, service: &Service) -> Vec<String> {
+fn identities(mesh: &Mesh, service: &Service) -> Arc<[String]> {
     let domain = &mesh.config.trust_domain;
-    let of_endpoint = |endpoint: &Endpoint| identity(domain, &endpoint.namespace, &endpoint.service_account);
-    let named = |endpoint: &&Endpoint| endpoint.counts && !endpoint.service_account.is_empty();
-    let known = service.endpoints.iter().filter(named).map(of_endpoint);
+    let counting = service.endpoints.iter().filter(|endpoint| endpoint.counts && !endpoint.service_account.is_empty());
+    let accounts: BTreeSet<(&str, &str)> =
+        counting.map(|endpoint| (endpoint.namespace.as_str(), endpoint.service_account.as_str())).collect();
+    let known = accounts.into_iter().map(|(namespace, account)| identity(domain, namespace, account));
     let mut all = BTreeSet::new();
     for name in known.chain(service.accounts.iter().cloned()) {
         if let Some((_, rest)) = name.strip_prefix("spiffe://").and_then(|rest| rest.split_once("/ns/")) {

@@ -1,7 +1,9 @@
 //! What runs: pods, WorkloadEntries, and controllers by their templates.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use mutua_model::workload::ContainerPort;
 use mutua_model::{Kind, Labels, Mesh, Meta};
@@ -27,7 +29,7 @@ pub struct Workload {
     /// Its service account; empty for a WorkloadEntry that names none.
     pub service_account: String,
     /// Its labels; a controller's are its template's.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Its addresses; none for a controller.
     pub addresses: Vec<IpAddr>,
     /// Whether it has a sidecar.
@@ -35,7 +37,7 @@ pub struct Workload {
     /// Container ports.
     pub ports: Vec<ContainerPort>,
     /// `security.istio.io/tlsMode` as Istio sees it: `istio`, `disabled`, or what somebody wrote.
-    pub(crate) tls_mode: String,
+    pub(crate) tls_mode: Cow<'static, str>,
     /// A WorkloadEntry's address as written.
     pub(crate) entry_address: Option<String>,
     /// A WorkloadEntry's named ports.
@@ -58,9 +60,18 @@ impl Workload {
 }
 
 /// What Istio takes an endpoint's tlsMode for (`WorkloadEntry`, inline endpoint): its label, else by its account.
-pub(crate) fn entry_tls_mode(labels: &Labels, service_account: &str) -> String {
-    let by_account = if service_account.is_empty() { DISABLED } else { ISTIO };
-    labels.get(TLS_MODE).map_or(by_account, String::as_str).to_owned()
+pub(crate) fn entry_tls_mode(labels: &Labels, service_account: &str) -> Cow<'static, str> {
+    labelled_tls_mode(labels, if service_account.is_empty() { DISABLED } else { ISTIO })
+}
+
+/// The label's value, else `otherwise`; the two usual values are not copied.
+fn labelled_tls_mode(labels: &Labels, otherwise: &'static str) -> Cow<'static, str> {
+    match labels.get(TLS_MODE).map(String::as_str) {
+        None => Cow::Borrowed(otherwise),
+        Some(ISTIO) => Cow::Borrowed(ISTIO),
+        Some(DISABLED) => Cow::Borrowed(DISABLED),
+        Some(other) => Cow::Owned(other.to_owned()),
+    }
 }
 
 /// Whether a tlsMode means "speaks the mesh's TLS".
@@ -91,13 +102,13 @@ pub(crate) fn all(mesh: &Mesh) -> Vec<Workload> {
 }
 
 fn of_pod(pod: &mutua_model::Pod) -> Workload {
-    let tls_mode = pod.meta.labels.get(TLS_MODE).map_or(DISABLED, String::as_str).to_owned();
+    let tls_mode = labelled_tls_mode(&pod.meta.labels, DISABLED);
     Workload {
         kind: Kind::Pod,
         namespace: pod.meta.namespace().to_owned(),
         name: pod.meta.name().to_owned(),
         service_account: pod.spec.service_account.clone(),
-        labels: pod.meta.labels.clone(),
+        labels: Arc::new(pod.meta.labels.clone()),
         addresses: pod.ips.clone(),
         sidecar: is_istio(&tls_mode),
         ports: pod.spec.ports.clone(),
@@ -116,7 +127,7 @@ fn of_entry(entry: &mutua_model::WorkloadEntry) -> Workload {
         namespace: entry.meta.namespace().to_owned(),
         name: entry.meta.name().to_owned(),
         service_account: endpoint.service_account.clone(),
-        labels: endpoint.labels.clone(),
+        labels: Arc::new(endpoint.labels.clone()),
         addresses: endpoint.address.parse().into_iter().collect(),
         sidecar: is_istio(&tls_mode),
         ports: Vec::new(),
@@ -129,14 +140,13 @@ fn of_entry(entry: &mutua_model::WorkloadEntry) -> Workload {
 
 fn of_controller(controller: &mutua_model::Controller, namespace: &Labels) -> Workload {
     let injected = injection::injected(controller, namespace);
-    let by_injection = if injected { ISTIO } else { DISABLED };
-    let tls_mode = controller.labels.get(TLS_MODE).filter(|_| injected).map_or(by_injection, String::as_str).to_owned();
+    let tls_mode = if injected { labelled_tls_mode(&controller.labels, ISTIO) } else { Cow::Borrowed(DISABLED) };
     Workload {
         kind: controller.meta.object.kind,
         namespace: controller.meta.namespace().to_owned(),
         name: controller.meta.name().to_owned(),
         service_account: controller.spec.service_account.clone(),
-        labels: controller.labels.clone(),
+        labels: Arc::new(controller.labels.clone()),
         addresses: Vec::new(),
         sidecar: is_istio(&tls_mode),
         ports: controller.spec.ports.clone(),

@@ -128,7 +128,7 @@ impl Engine {
             let hint = if known.is_empty() { String::new() } else { format!("; it has {}", known.join(", ")) };
             return Err(QueryError::UnknownSubset { service: service.host.clone(), subset: name.to_owned(), hint });
         }
-        let mut decision = self.decide(service, rule, (position, service.ports[position].number), subset);
+        let mut decision = self.decide_with_reasons(service, rule, (position, service.ports[position].number), subset);
         decision.trace.extend(self.other_rules(client, service, rule));
         let labels = subset.and_then(|name| rule?.subset(name)).map(|subset| subset.value.labels.clone());
         Ok((decision, labels))
@@ -250,7 +250,7 @@ impl Engine {
             tls: decision.mode,
             auto: decision.auto,
             sni: decision.sni,
-            subject_alt_names: decision.subject_alt_names,
+            subject_alt_names: decision.subject_alt_names.to_vec(),
         };
         ConnectionAnswer { client, endpoints, outcome, trace: decision.trace }
     }

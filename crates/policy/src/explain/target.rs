@@ -74,7 +74,7 @@ impl Engine {
         if !prefixed.is_empty() {
             return self.among(client, &prefixed, port);
         }
-        let Some(at) = self.workload_at.get(&address).copied() else { return Ok(Target::Unknown) };
+        let Some(at) = self.names.workload_at.get(&address).copied() else { return Ok(Target::Unknown) };
         for (service, _) in self.services_of(at).filter(|(service, _)| service.headless) {
             let declared = service.port(port).filter(|_| self.visible(client, &[service], port).is_some());
             if let Some((position, _)) = declared {

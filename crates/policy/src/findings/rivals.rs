@@ -17,13 +17,20 @@ struct Entry<'m> {
     reach: Reach<'m>,
 }
 
+/// Rules by their host's bytes from behind, so that those below a wildcard stand together.
+type ByHost = BTreeMap<Vec<u8>, Vec<usize>>;
+
+fn backwards(host: &str) -> Vec<u8> {
+    host.bytes().rev().collect()
+}
+
 pub(super) fn check<'m>(index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findings) {
     let rules = index.rules.iter().copied();
     let host = |rule: &DestinationRule| scopes.full_host(&rule.host, rule.meta.namespace());
     let entries: Vec<Entry<'_>> = rules.map(|rule| Entry { rule, host: host(rule), reach: scopes.reach(rule) }).collect();
-    let mut by_host: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    let mut by_host = ByHost::new();
     for (at, entry) in entries.iter().enumerate() {
-        by_host.entry(&entry.host).or_default().push(at);
+        by_host.entry(backwards(&entry.host)).or_default().push(at);
     }
     for (at, entry) in entries.iter().enumerate() {
         if !is_wide_mutual(index, entry.rule) {
@@ -36,17 +43,19 @@ pub(super) fn check<'m>(index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findin
 /// KIA0201.
 fn rivals<'m>(
     scopes: &Scopes<'m>,
-    (entries, by_host): (&[Entry<'m>], &BTreeMap<&str, Vec<usize>>),
+    (entries, by_host): (&[Entry<'m>], &ByHost),
     at: usize,
     index: &Index<'_>,
     out: &mut Findings,
 ) {
     let entry = &entries[at];
-    let same = by_host.get(entry.host.as_str()).into_iter().flatten();
-    let wider = wildcards_over(&entry.host).filter_map(|pattern| by_host.get(pattern.as_str())).flatten();
+    let key = backwards(&entry.host);
+    let same = by_host.get(&key).into_iter().flatten();
+    let wider = wildcards_over(&entry.host).filter_map(|pattern| by_host.get(&backwards(&pattern))).flatten();
     let narrower = entry.host.strip_prefix('*').filter(|suffix| suffix.starts_with('.')).map(|suffix| {
-        let within = by_host.iter().filter(move |(host, _)| host.ends_with(suffix) && **host != entry.host);
-        within.flat_map(|(_, list)| list)
+        let end = backwards(suffix);
+        let within = by_host.range(end.clone()..).take_while(move |(host, _)| host.starts_with(&end));
+        within.filter(|(host, _)| **host != key).flat_map(|(_, list)| list)
     });
     let others = same.chain(wider).chain(narrower.into_iter().flatten()).map(|other| &entries[*other]);
     let clashes = |other: &&Entry<'m>| {

@@ -2,7 +2,10 @@
 
 mod auto_mtls;
 mod contract;
+mod decisions;
 mod destination_rules;
+#[path = "../../benches/generated.rs"]
+mod generated;
 mod peer_authentications;
 mod properties;
 mod reference;

@@ -5,35 +5,6 @@ use mutua_model::DestinationRule;
 use crate::engine::Engine;
 use crate::findings::Findings;
 use crate::host;
-use crate::service::Service;
-
-/// Services by host, and by the end of their host.
-pub(super) struct Hosts<'e> {
-    services: &'e [Service],
-    /// Hosts backwards, sorted, with the position.
-    backwards: Vec<(Vec<u8>, usize)>,
-}
-
-impl<'e> Hosts<'e> {
-    pub(super) fn new(services: &'e [Service]) -> Self {
-        let mut backwards: Vec<(Vec<u8>, usize)> =
-            services.iter().enumerate().map(|(at, service)| (service.host.bytes().rev().collect(), at)).collect();
-        backwards.sort();
-        Self { services, backwards }
-    }
-
-    /// The positions of the services that a rule's host stands for.
-    pub(super) fn covered(&self, rule: &DestinationRule, domain: &str) -> Vec<usize> {
-        let pattern = host::resolve_short(&rule.host, rule.meta.namespace(), domain);
-        let end: Vec<u8> = pattern.strip_prefix('*').unwrap_or(&pattern).bytes().rev().collect();
-        let from = self.backwards.partition_point(|(name, _)| *name < end);
-        let within = self.backwards[from..].iter().take_while(|(name, _)| name.starts_with(&end));
-        let mut found: Vec<usize> =
-            within.map(|(_, at)| *at).filter(|at| host::covers(&pattern, &self.services[*at].host)).collect();
-        found.sort_unstable();
-        found
-    }
-}
 
 /// IST0173 and IST0174.
 pub(super) fn check(engine: &Engine, rule: &DestinationRule, covered: &[usize], out: &mut Findings) {

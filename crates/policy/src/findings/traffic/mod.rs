@@ -8,12 +8,13 @@ mod services;
 
 use super::Findings;
 use crate::engine::Engine;
+use crate::host::Hosts;
 
 /// A namespace without rules of its own: how most clients see a service.
 const STRANGER: &str = "";
 
 pub(super) fn check(engine: &Engine, out: &mut Findings) {
-    let hosts = hosts::Hosts::new(&engine.services);
+    let hosts = Hosts::new(&engine.services);
     let mut faces = faces::Cache::default();
     for rule in &engine.mesh().destination_rules {
         let covered = hosts.covered(rule, &engine.mesh().config.cluster_domain);

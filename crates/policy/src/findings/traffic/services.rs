@@ -24,10 +24,7 @@ pub(super) fn check<'e>(engine: &'e Engine, at: usize, cache: &mut Cache<'e>, ou
             let decision = engine.decide(service, rule, (position, port.number), None);
             by_auto(engine, (service, port.number), &decision, faces, out);
         }
-        if faces.iter().any(|face| face.istio)
-            && !service.external
-            && crate::service::identities(engine.mesh(), service).is_empty()
-        {
+        if faces.iter().any(|face| face.istio) && !service.external && service.identities.is_empty() {
             anyone(service, out);
         }
     }
