@@ -148,10 +148,9 @@ impl Sidecar {
         if let Some(refusal) = refusal {
             self.refusals.count(connection, &refusal);
             connection.note(|details| {
-                // A connection that was served and then cut keeps what it was.
-                if details.outcome.is_none()
-                    || !matches!(refusal.reason, Reason::PolicyChanged | Reason::Shutdown | Reason::Truncated)
-                {
+                // A connection that was served and then cut or broken keeps what it was.
+                let cut = matches!(refusal.reason, Reason::PolicyChanged | Reason::Shutdown | Reason::Truncated);
+                if details.outcome.is_none() || !(cut || connection.bytes().1 > 0) {
                     details.outcome = Some(Outcome::Refused);
                 }
                 details.refusal = Some(refusal);

@@ -3,10 +3,14 @@
 //! - [`mesh`]: sidecars over loopback, with the capture rules' answer given by the test, and applications behind them.
 //! - [`wire`]: resources as the control plane would send them.
 //! - [`plane`]: a control plane that does what the test says, over the true protocols.
+//! - [`peers`]: callers, of the mesh and foreign; [`hello`]: ClientHellos that no library would send.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
+pub mod cases;
+pub mod hello;
 pub mod mesh;
+pub mod peers;
 pub mod plane;
 pub mod wire;
 

@@ -100,6 +100,7 @@ fn kind(error: &Error) -> TlsErrorKind {
             TlsErrorKind::NoApplicationProtocol
         }
         Error::AlertReceived(AlertDescription::ProtocolVersion) => TlsErrorKind::Version,
+        Error::AlertReceived(AlertDescription::CloseNotify) => TlsErrorKind::Closed,
         Error::AlertReceived(_) => TlsErrorKind::AlertReceived,
         Error::PeerIncompatible(error) => incompatible_kind(error),
         Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => TlsErrorKind::Version,

@@ -167,7 +167,8 @@ async fn sight(
     if !needs_detection(mode, protocol) {
         return Ok(Some(sighted));
     }
-    if mode == Mode::Strict && tokio::time::timeout(STRICT_SILENCE, speaks(stream)).await.is_err() {
+    let silence = STRICT_SILENCE.min(sidecar.gate.limits().handshake_timeout);
+    if mode == Mode::Strict && tokio::time::timeout(silence, speaks(stream)).await.is_err() {
         let message = "the caller says nothing: it waits for the server to speak first, without TLS";
         return Err(Refusal::new(Reason::PlaintextOnStrictPort, message));
     }

@@ -1,0 +1,271 @@
+//! Faults and bad inputs that a sidecar survives, by group: what is done, and what has to come of it. Each has a test of
+//! its own, which takes its expectation from here; `docs/faults.md` is made from this table.
+
+use mutua_proxy::connections::Outcome;
+use mutua_proxy::reasons::Reason;
+
+/// What has to come of a case, beside what must hold after every one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// Every connection of it is refused with this code.
+    Refused(Reason),
+    /// Every connection of it is served, as this.
+    Served(Outcome),
+    /// The connections end, and there is nothing to complain of.
+    Ended,
+    /// Said in words; the test knows.
+    Told(&'static str),
+}
+
+/// One fault or bad input.
+#[derive(Clone, Copy, Debug)]
+pub struct Case {
+    /// Its group.
+    pub group: &'static str,
+    /// Its name, which is its test's too.
+    pub name: &'static str,
+    /// What is done.
+    pub done: &'static str,
+    /// What has to come of it.
+    pub expected: Expected,
+}
+
+/// The case of a name.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn case(name: &str) -> Case {
+    *CASES.iter().find(|case| case.name == name).unwrap_or_else(|| panic!("{name} is no case"))
+}
+
+const fn refused(group: &'static str, name: &'static str, reason: Reason, done: &'static str) -> Case {
+    Case { group, name, done, expected: Expected::Refused(reason) }
+}
+
+const fn served(group: &'static str, name: &'static str, outcome: Outcome, done: &'static str) -> Case {
+    Case { group, name, done, expected: Expected::Served(outcome) }
+}
+
+const fn told(group: &'static str, name: &'static str, expected: &'static str, done: &'static str) -> Case {
+    Case { group, name, done, expected: Expected::Told(expected) }
+}
+
+const HANDSHAKE: &str = "Handshake";
+const MISMATCH: &str = "Protocol mismatch";
+const FLOODS: &str = "Floods";
+const RESOURCES: &str = "Resources";
+const PROCESS: &str = "Process";
+
+/// All cases, by group.
+pub const CASES: &[Case] = &[
+    refused(HANDSHAKE, "slow_caller", Reason::HandshakeTimeout, "A ClientHello comes at a byte every half second."),
+    refused(HANDSHAKE, "stalled_caller", Reason::HandshakeTimeout, "Nothing follows a whole ClientHello."),
+    refused(HANDSHAKE, "huge_hello", Reason::ClientHelloTooLarge, "A ClientHello of more than 64 KB."),
+    served(HANDSHAKE, "fragmented_hello", Outcome::Mtls, "A post-quantum ClientHello in records of one byte each."),
+    refused(
+        HANDSHAKE,
+        "empty_records",
+        Reason::PlaintextOnStrictPort,
+        "Handshake records without content, which TLS forbids, before and within the ClientHello; in an established session \
+         empty application data, which TLS allows, is taken in its thousands.",
+    ),
+    refused(
+        HANDSHAKE,
+        "closed_after_hello",
+        Reason::PeerClosedInHandshake,
+        "close_notify right behind the ClientHello (CVE-2024-32650), and no end of the connection.",
+    ),
+    refused(
+        HANDSHAKE,
+        "renegotiation",
+        Reason::PeerRefusedTls,
+        "openssl asks for renegotiation in TLS 1.2, is denied it, and gives up.",
+    ),
+    refused(
+        HANDSHAKE,
+        "downgrade",
+        Reason::TlsVersionTooLow,
+        "TLS 1.0, 1.1 and SSL 3 are offered, and TLS 1.2 where 1.3 is the floor.",
+    ),
+    refused(HANDSHAKE, "no_shared_cipher", Reason::NoCommonCryptography, "Only cipher suites that no mesh server has."),
+    refused(HANDSHAKE, "no_shared_group", Reason::NoCommonCryptography, "Only key-exchange groups that no mesh server has."),
+    refused(HANDSHAKE, "truncated_share", Reason::TlsProtocolError, "A post-quantum key share with 100 of its 1216 bytes."),
+    refused(
+        HANDSHAKE,
+        "retry_loop",
+        Reason::TlsProtocolError,
+        "The caller answers HelloRetryRequest with the same ClientHello, again and again.",
+    ),
+    refused(
+        HANDSHAKE,
+        "resumption_after_root_removal",
+        Reason::UntrustedCertificate,
+        "openssl keeps its session, the root of its certificate is removed, openssl resumes.",
+    ),
+    refused(
+        HANDSHAKE,
+        "early_data",
+        Reason::HandshakeTimeout,
+        "0-RTT is offered, with application data right behind the ClientHello.",
+    ),
+    served(
+        HANDSHAKE,
+        "foreign_alpn",
+        Outcome::Mtls,
+        "No application protocol, or one that nobody knows, with a mesh certificate.",
+    ),
+    served(HANDSHAKE, "no_server_name", Outcome::Mtls, "No SNI."),
+    served(HANDSHAKE, "spoofed_server_name", Outcome::Mtls, "The SNI of another service; the port decides, as ever."),
+    refused(HANDSHAKE, "mad_server_name", Reason::TlsProtocolError, "An SNI of 300 bytes with control characters."),
+    refused(
+        MISMATCH,
+        "plaintext_to_strict",
+        Reason::PlaintextOnStrictPort,
+        "HTTP and a binary protocol in clear, whole and byte by byte.",
+    ),
+    refused(
+        MISMATCH,
+        "tls_without_certificate_to_strict",
+        Reason::NoClientCertificate,
+        "openssl, curl and a mesh-like client without a certificate.",
+    ),
+    served(
+        MISMATCH,
+        "mtls_to_disable",
+        Outcome::Plaintext,
+        "A mesh caller on a port of mode DISABLE: its bytes reach the application as they are.",
+    ),
+    served(MISMATCH, "own_tls_to_permissive", Outcome::Tls, "The application's own TLS, called by curl, on a PERMISSIVE port."),
+    served(MISMATCH, "server_first_to_permissive", Outcome::Plaintext, "The application greets, the caller waits for it."),
+    Case { group: MISMATCH, name: "empty_connect", done: "A connection that ends without a byte.", expected: Expected::Ended },
+    refused(MISMATCH, "http2_preface", Reason::PlaintextOnStrictPort, "HTTP/2 with prior knowledge, in clear."),
+    refused(
+        MISMATCH,
+        "proxy_header",
+        Reason::PlaintextOnStrictPort,
+        "PROXY headers, versions 1 and 2, that claim another caller; never believed.",
+    ),
+    refused(MISMATCH, "almost_tls", Reason::PlaintextOnStrictPort, "A first byte of TLS, and nothing else of it."),
+    refused(
+        FLOODS,
+        "connect_flood",
+        Reason::PlaintextOnStrictPort,
+        "Connections in clear as fast as they come; 10,000 a second in `make soak`.",
+    ),
+    refused(
+        FLOODS,
+        "idle_flood",
+        Reason::TooManyFromSource,
+        "Connections that say nothing, beyond what one source may have; 50,000 in `make soak`.",
+    ),
+    refused(FLOODS, "handshake_flood", Reason::NoClientCertificate, "Handshakes without a certificate, many at once."),
+    refused(
+        FLOODS,
+        "untrusted_flood",
+        Reason::UntrustedCertificate,
+        "Handshakes with a certificate that is not trusted any more, many at once.",
+    ),
+    served(FLOODS, "reset_storm", Outcome::Mtls, "Thousands of HTTP/2 streams opened and reset (CVE-2023-44487)."),
+    served(FLOODS, "many_identities", Outcome::Mtls, "Each caller another identity: the label sets stay bounded."),
+    told(
+        RESOURCES,
+        "few_descriptors",
+        "TOO_MANY_CONNECTIONS beyond what fits; the admin socket answers",
+        "64 file descriptors, 200 connections.",
+    ),
+    told(
+        RESOURCES,
+        "little_memory",
+        "TOO_MANY_CONNECTIONS beyond what fits; never killed",
+        "32 MB of memory, 2,000 connections.",
+    ),
+    told(RESOURCES, "full_disk", "served and renewed all the same", "State folder and log on a full disk."),
+    told(
+        RESOURCES,
+        "read_only_disk",
+        "served and renewed all the same; a start there says what is missing",
+        "The state folder becomes read-only.",
+    ),
+    told(RESOURCES, "little_cpu", "slow, and right", "Ten milliseconds of CPU a second."),
+    told(RESOURCES, "no_ephemeral_ports", "APPLICATION_UNREACHABLE, and served again afterwards", "All local ports taken."),
+    told(
+        RESOURCES,
+        "full_conntrack",
+        "open connections go on, new ones are served again afterwards",
+        "The kernel drops what would be a new entry.",
+    ),
+    told(
+        PROCESS,
+        "killed_mid_transfer",
+        "the far application sees a reset, never a shorter whole",
+        "kill -9 of the caller's sidecar in a transfer.",
+    ),
+    told(
+        PROCESS,
+        "control_plane_killed",
+        "connections and policy stay; followed again afterwards",
+        "kill -9 of the control plane.",
+    ),
+    told(
+        PROCESS,
+        "stopped_with_live_connections",
+        "open ones go on for --drain, then SHUTDOWN; exit code 0",
+        "SIGTERM with live connections.",
+    ),
+    told(
+        PROCESS,
+        "restart_without_control_plane",
+        "not served before there is a policy, served once it is back",
+        "A restart while the control plane is away.",
+    ),
+    refused(PROCESS, "panic_in_one_connection", Reason::InternalError, "The sidecar panics on one connection."),
+    told(PROCESS, "upgrade_under_load", "no connection is refused", "The binary is replaced under load."),
+    told(
+        PROCESS,
+        "two_on_one_port",
+        "the second says which address is taken, exit code 2; the first goes on",
+        "A second sidecar on the same ports.",
+    ),
+];
+
+/// `docs/faults.md`.
+#[must_use]
+pub fn document() -> String {
+    let mut text = String::from(
+        "# Faults\n\nWhat a sidecar is tried with, and what has to come of it. After every case the process lives, no plaintext \
+         and no wrong identity was accepted, connections of others went on, every connection left one record with its reason, \
+         and memory is back within 5 %.\n\nMade from the table in `crates/testbed/src/cases.rs`; do not edit.\n",
+    );
+    let mut group = "";
+    for case in CASES {
+        if case.group != group {
+            group = case.group;
+            text.push_str(&format!("\n## {group}\n\n| case | what is done | what comes of it |\n|---|---|---|\n"));
+        }
+        let expected = match case.expected {
+            Expected::Refused(reason) => format!("refused: `{reason}`"),
+            Expected::Served(Outcome::Mtls) => "served: mutual TLS".to_owned(),
+            Expected::Served(Outcome::Tls) => "served: TLS passed through".to_owned(),
+            Expected::Served(_) => "served: plaintext".to_owned(),
+            Expected::Ended => "ended".to_owned(),
+            Expected::Told(words) => words.to_owned(),
+        };
+        text.push_str(&format!("| `{}` | {} | {expected} |\n", case.name, case.done));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_lists_every_case() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/faults.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, document()).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), document(), "run with UPDATE_DOCS=1");
+    }
+}
