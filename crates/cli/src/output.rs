@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
+use mutua_model::read::Inputs;
 use serde::Serialize;
 
 /// `-o`.
@@ -78,6 +79,21 @@ pub fn table(headings: &[&str], rows: Vec<Vec<String>>) -> String {
     let text = table.to_string();
     text.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
+
+/// A line of a text with its number, and marks of a style below the field that begins at a column; `None` when there is
+/// no such line or it is too long to be read.
+#[must_use]
+pub fn snippet(inputs: &Inputs, (file, line, column): (&str, u32, u32), style: Style) -> Option<String> {
+    let text = inputs.line(file, line).filter(|text| text.chars().count() <= WIDEST)?.replace('\t', " ");
+    let before = " ".repeat(usize::try_from(column).unwrap_or(1).saturating_sub(1));
+    let marked: String = text.chars().skip(before.len()).collect();
+    let marks = "^".repeat(marked.split(" #").next().unwrap_or_default().trim_end().chars().count().max(1));
+    let margin = " ".repeat(line.to_string().len());
+    Some(format!("{HINT}{line} |{HINT:#} {text}\n{HINT}{margin} |{HINT:#} {before}{style}{marks}{style:#}\n"))
+}
+
+/// Longer lines are not shown.
+const WIDEST: usize = 160;
 
 /// Prints an error with its causes.
 pub fn print_error(error: &anyhow::Error) {

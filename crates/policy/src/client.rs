@@ -77,6 +77,12 @@ impl Question<'_> {
             trace.push(step());
         }
     }
+
+    fn tell_all(&self, trace: &mut Vec<Step>, steps: impl FnOnce() -> Vec<Step>) {
+        if self.reasons {
+            trace.extend(steps());
+        }
+    }
 }
 
 /// The decision.
@@ -97,7 +103,7 @@ fn by_rule(question: &Question<'_>, written: &WrittenTls) -> ClientDecision {
     let mut trace = Vec::new();
     question.tell(&mut trace, || {
         let path = format!("{}/mode", written.path);
-        Step::of("destination-rule.tls", meta, &path, format!("client tls mode {}", settings.mode))
+        Step::of("destination-rule.tls", meta, &path, format!("tls mode {}", settings.mode))
     });
     let mut decision = ClientDecision {
         mode: settings.mode,
@@ -140,9 +146,8 @@ fn drop_credentials(question: &Question<'_>, decision: &mut ClientDecision, writ
 
 fn by_auto_mtls(question: &Question<'_>) -> ClientDecision {
     let mut trace = Vec::new();
-    for rule in question.rule.iter().flat_map(|rule| &rule.rules) {
-        let effect = "no tls for this port: auto mTLS decides";
-        question.tell(&mut trace, || Step::of("destination-rule.no-tls", &rule.meta, "spec/trafficPolicy", effect));
+    if let Some(rule) = question.rule {
+        question.tell_all(&mut trace, || without_tls(question, rule));
     }
     let service = question.service;
     if service.external {
@@ -163,13 +168,8 @@ fn by_auto_mtls(question: &Question<'_>) -> ClientDecision {
         question.tell(&mut trace, || Step::of("auto-mtls.passthrough", &service.meta, "spec", effect));
         return ClientDecision::plaintext(true, trace);
     }
-    if question.reasons {
-        trace.extend(question.policies.namespace_mode_steps(&service.namespace));
-    }
+    question.tell_all(&mut trace, || question.policies.namespace_mode_steps(&service.namespace));
     if question.policies.namespace_mode(&service.namespace) == MtlsMode::Disable {
-        question.tell(&mut trace, || {
-            Step::of_default("auto-mtls.disable", "the service's namespace is DISABLE: clients send plaintext")
-        });
         return ClientDecision::plaintext(true, trace);
     }
     question.tell(&mut trace, || of_config("auto-mtls.on", "ISTIO_MUTUAL to endpoints with a sidecar"));
@@ -181,6 +181,22 @@ fn by_auto_mtls(question: &Question<'_>) -> ClientDecision {
         decided_by: "auto-mtls".to_owned(),
         ..ClientDecision::plaintext(true, trace)
     }
+}
+
+/// The rule that is used sets no tls; where its outer level does, that counts for the endpoints all the same.
+fn without_tls(question: &Question<'_>, rule: &MergedRule) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let (port, subset) = (question.port.1, question.subset);
+    if let Some(first) = rule.policy.as_ref().map(|policy| &policy.rule).or_else(|| rule.rules.first()) {
+        let effect = format!("it sets no tls for port {port}");
+        steps.push(Step::of("destination-rule.no-tls", &first.meta, "spec/trafficPolicy", effect));
+    }
+    let outer = tls::of_endpoint(rule, port, subset).filter(|mode| *mode != ClientTlsMode::IstioMutual);
+    if let (Some(mode), Some((written, path))) = (outer, tls::endpoint_place(rule, port, subset)) {
+        let effect = format!("but the mode {mode} around it marks every endpoint as one without mutual TLS");
+        steps.push(Step::of("destination-rule.endpoints", &written.meta, &path, effect));
+    }
+    steps
 }
 
 /// Where the original address is dialled, one endpoint without the mesh's TLS turns it off for all.

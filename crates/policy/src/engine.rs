@@ -263,11 +263,9 @@ impl Engine {
         Some(self.decide(service, self.rule(client, service), (position, port), None))
     }
 
-    /// Why the other rules that cover a service do not count for a client, and what was merged into the one that does.
-    pub(crate) fn other_rules(&self, client: &Workload, service: &Service, used: Option<&MergedRule>) -> Vec<Step> {
-        let mut steps = used.map(MergedRule::merge_steps).unwrap_or_default();
-        steps.extend(self.rules.passed_over((&client.namespace, &client.labels), (&service.host, &service.namespace), used));
-        steps
+    /// Every rule that covers a service, in the order in which a client looks at them.
+    pub(crate) fn search(&self, client: &Workload, service: &Service, used: Option<&MergedRule>) -> Vec<Step> {
+        self.rules.search((&client.namespace, &client.labels), (&service.host, &service.namespace), used)
     }
 
     /// The class of a client: those of one class get the same destinations.

@@ -37,7 +37,7 @@ pub use explain::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswe
 pub use inbound::{Inbound, InboundPort, ServiceRef};
 pub use outbound::{Destination, DestinationEndpoint, DestinationPort, TlsSettings};
 pub use outcome::Outcome;
-pub use trace::Step;
+pub use trace::{Step, Verdict};
 pub use workload::Workload;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use mutua_model::{Labels, Mesh, MtlsMode, PeerAuthentication};
 
-use crate::trace::Step;
+use crate::trace::{Step, Verdict};
 
 const MODE: &str = "spec/mtls/mode";
 
@@ -125,15 +125,16 @@ impl PeerPolicies {
     /// Why [`PeerPolicies::namespace_mode`] is what it is.
     pub(crate) fn namespace_mode_steps(&self, namespace: &str) -> Vec<Step> {
         let mut steps = Vec::new();
-        let scopes =
-            [("peer-authentication.namespace", self.of_namespace(namespace)), ("peer-authentication.mesh", self.mesh_wide())];
+        let scopes = [("auto-mtls.namespace", self.of_namespace(namespace)), ("auto-mtls.mesh", self.mesh_wide())];
         for (rule, policies) in scopes {
             let Some(policy) = policies.first() else { continue };
             if let Some(mode) = policy.mode {
-                steps.push(Step::of(rule, &policy.meta, MODE, format!("clients take mode {mode}")));
+                let sent = if mode == MtlsMode::Disable { "plaintext" } else { "mutual TLS" };
+                let effect = format!("clients take namespace {namespace} for {mode} and send {sent}");
+                steps.push(Step::of(rule, &policy.meta, MODE, effect));
                 break;
             }
-            steps.push(Step::of(rule, &policy.meta, MODE, "mode UNSET: inherited"));
+            steps.push(Step::of(rule, &policy.meta, MODE, "mode UNSET: inherited").but(Verdict::Overridden));
         }
         steps
     }
@@ -171,8 +172,10 @@ impl Effective {
 
     /// The whole inheritance, for the workload's mode.
     pub(crate) fn trace(&self) -> Vec<Step> {
-        let mut steps = vec![Step::of_default("peer-authentication.default", "mode PERMISSIVE, unless a policy says otherwise")];
-        steps.extend(self.considered.iter().map(Considered::step));
+        let default = Step::of_default("peer-authentication.default", "mode PERMISSIVE, unless a policy says otherwise");
+        let verdict = if self.by.is_some() { Verdict::Overridden } else { Verdict::Decided };
+        let mut steps = vec![default.but(verdict)];
+        steps.extend(self.considered.iter().map(|one| one.step(self.by.as_ref().map(|(policy, _)| policy))));
         steps
     }
 
@@ -186,7 +189,13 @@ impl Effective {
     /// The inheritance down to a port.
     pub(crate) fn trace_of(&self, port: u16) -> Vec<Step> {
         let mut steps = self.trace();
-        steps.extend(self.port_step(port));
+        if let Some(of_port) = self.port_step(port) {
+            for step in steps.iter_mut().filter(|step| step.verdict == Verdict::Decided) {
+                step.verdict = Verdict::Overridden;
+                step.effect.push_str(&format!("; port {port} has its own"));
+            }
+            steps.push(of_port);
+        }
         steps
     }
 
@@ -222,20 +231,32 @@ impl Effective {
 }
 
 impl Considered {
-    fn step(&self) -> Step {
+    /// `deciding` is the policy whose mode counts.
+    fn step(&self, deciding: Option<&Arc<PeerAuthentication>>) -> Step {
         match self {
-            Self::Applied(rule, policy) => {
-                let effect = policy.mode.map_or_else(|| "mode UNSET: inherited".to_owned(), |mode| format!("mode {mode}"));
-                Step::of(rule, &policy.meta, MODE, effect)
-            }
+            Self::Applied(rule, policy) => match (policy.mode, deciding) {
+                (None, _) => {
+                    let ports: Vec<String> = policy.ports.keys().map(ToString::to_string).collect();
+                    let only =
+                        if ports.is_empty() { String::new() } else { format!("; of its own are the ports {}", ports.join(", ")) };
+                    let effect = format!("mode UNSET: inherited{only}");
+                    Step::of(rule, &policy.meta, MODE, effect).but(Verdict::Overridden)
+                }
+                (Some(mode), Some(winner)) if !Arc::ptr_eq(policy, winner) => {
+                    let effect = format!("mode {mode}; {} is narrower and counts before it", winner.meta.object);
+                    Step::of(rule, &policy.meta, MODE, effect).but(Verdict::Overridden)
+                }
+                (Some(mode), _) => Step::of(rule, &policy.meta, MODE, format!("mode {mode}")),
+            },
             Self::Younger(rule, policy, winner) => {
                 let same_age = policy.meta.created == winner.meta.created;
                 let why = if same_age { "is of the same age and comes first by name" } else { "is older" };
-                Step::of(rule, &policy.meta, "", format!("not used: {} {why}, and counts whole", winner.meta.object))
+                let effect = format!("not used: {} {why}, and counts whole", winner.meta.object);
+                Step::of(rule, &policy.meta, "", effect).but(Verdict::Unused)
             }
             Self::InRoot(policy) => {
                 let effect = "not used: a selector in the root namespace selects nothing";
-                Step::of("peer-authentication.root-selector", &policy.meta, "spec/selector", effect)
+                Step::of("peer-authentication.root-selector", &policy.meta, "spec/selector", effect).but(Verdict::Unused)
             }
         }
     }

@@ -5,6 +5,19 @@ use std::borrow::Cow;
 use mutua_model::Meta;
 use serde::{Deserialize, Serialize};
 
+/// What a step had to do with the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The answer follows from it.
+    #[default]
+    Decided,
+    /// It counts, but something narrower counts before it.
+    Overridden,
+    /// It was looked at and does not count.
+    Unused,
+}
+
 /// One thing that took part in a decision, in the order of evaluation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -16,6 +29,12 @@ pub struct Step {
     pub file: String,
     /// The line of the field, from 1; 0 when there is none.
     pub line: u32,
+    /// The column of the field, from 1; 0 when there is none.
+    #[serde(default)]
+    pub column: u32,
+    /// What it had to do with the answer.
+    #[serde(default)]
+    pub verdict: Verdict,
     /// What follows from it.
     pub effect: String,
 }
@@ -23,13 +42,31 @@ pub struct Step {
 impl Step {
     /// A step of which no object is the cause.
     pub(crate) fn of_default(rule: &'static str, effect: impl Into<String>) -> Self {
-        Self { rule: rule.into(), object: String::new(), file: String::new(), line: 0, effect: effect.into() }
+        Self {
+            rule: rule.into(),
+            object: String::new(),
+            file: String::new(),
+            line: 0,
+            column: 0,
+            verdict: Verdict::Decided,
+            effect: effect.into(),
+        }
     }
 
     /// A step caused by the field `path` of an object.
     pub(crate) fn of(rule: &'static str, meta: &Meta, path: &str, effect: impl Into<String>) -> Self {
         let place = meta.places.of(path);
-        let object = meta.object.to_string();
-        Self { rule: rule.into(), object, file: place.file.to_string(), line: place.line, effect: effect.into() }
+        Self {
+            object: meta.object.to_string(),
+            file: place.file.to_string(),
+            line: place.line,
+            column: place.column,
+            ..Self::of_default(rule, effect)
+        }
+    }
+
+    /// The same, with another verdict.
+    pub(crate) fn but(self, verdict: Verdict) -> Self {
+        Self { verdict, ..self }
     }
 }

@@ -8,7 +8,7 @@ use mutua_model::{Diagnostic, Severity};
 use serde::Serialize;
 
 use crate::input::Files;
-use crate::output::{BAD, DIM, Format, GOOD, HEAD, HINT, WARN, print, print_value};
+use crate::output::{BAD, DIM, Format, GOOD, HEAD, HINT, WARN, print, print_value, snippet};
 
 /// Arguments of `mutua validate`.
 #[derive(clap::Args)]
@@ -103,13 +103,8 @@ fn paragraph(inputs: &Inputs, diagnostic: &Diagnostic) -> String {
     let margin = " ".repeat(place.line.to_string().len());
     let mut text = format!("{style}{word}{style:#}: {HEAD}{}{HEAD:#}\n", diagnostic.message);
     text.push_str(&format!("{margin}{HINT}-->{HINT:#} {place}\n"));
-    if let Some(line) = inputs.line(&place.file, place.line).filter(|line| line.chars().count() <= WIDEST) {
-        let line = line.replace('\t', " ");
-        let before = " ".repeat(usize::try_from(place.column).unwrap_or(1).saturating_sub(1));
-        let marked = line.chars().skip(before.len()).collect::<String>();
-        let marks = "^".repeat(marked.split(" #").next().unwrap_or_default().trim_end().chars().count().max(1));
-        text.push_str(&format!("{HINT}{margin} |\n{} |{HINT:#} {line}\n", place.line));
-        text.push_str(&format!("{HINT}{margin} |{HINT:#} {before}{style}{marks}{style:#}\n"));
+    if let Some(lines) = snippet(inputs, (&place.file, place.line, place.column), style) {
+        text.push_str(&format!("{HINT}{margin} |{HINT:#}\n{lines}"));
     }
     if let Some(object) = &diagnostic.object {
         let field = if diagnostic.path.is_empty() { String::new() } else { format!(", {}", diagnostic.path) };
@@ -120,9 +115,6 @@ fn paragraph(inputs: &Inputs, diagnostic: &Diagnostic) -> String {
 
 /// How many findings are shown to a person.
 const MOST_SHOWN: usize = 200;
-
-/// Longer lines are not shown.
-const WIDEST: usize = 160;
 
 fn summary(loaded: &Loaded) -> String {
     let (errors, warnings) = (loaded.errors().count(), loaded.warnings().count());

@@ -48,6 +48,7 @@ impl Collection {
                 }
                 *self.passed_over.entry(kind).or_default() += 1;
             }
+            Recognised::No(_) if super::expectations::is_policy_test(node) => {}
             Recognised::No(_) if object::is_foreign(node) => {
                 let message = "no Kubernetes object (neither `apiVersion` nor `kind`); passed over".to_owned();
                 self.report_text(Severity::Warning, file, node, message);

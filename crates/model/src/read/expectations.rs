@@ -69,6 +69,15 @@ impl PolicyTest {
     }
 }
 
+/// Whether a document is a policy test, which may stand beside the manifests that it is about.
+pub(super) fn is_policy_test(node: &Node) -> bool {
+    !node.get("expectations").items().is_empty() && known_fields(node, &["files", "expectations"])
+}
+
+fn known_fields(node: &Node, fields: &[&str]) -> bool {
+    node.entries().iter().all(|entry| fields.contains(&&*entry.key))
+}
+
 fn expectation(file: &Arc<str>, node: &Node) -> Result<Expectation, InputError> {
     known(file, node, &FIELDS)?;
     for field in ["from", "to", "expect"] {

@@ -1,7 +1,7 @@
 //! DestinationRules: which one a client uses for a service ([`RuleIndex::rule`]), and what it says about TLS ([`tls`]).
 
 mod merge;
-mod passed_over;
+mod search;
 pub(crate) mod tls;
 
 use std::collections::HashMap;

@@ -53,6 +53,28 @@ pub(crate) fn of_endpoint(rule: &MergedRule, port: u16, subset: Option<&str>) ->
     inner.or_else(|| rule.policy.as_ref().and_then(|policy| mode(&policy.value)))
 }
 
+/// Where [`of_endpoint`] found its mode: the rule, and the path of the mode.
+pub(crate) fn endpoint_place(
+    rule: &MergedRule,
+    port: u16,
+    subset: Option<&str>,
+) -> Option<(std::sync::Arc<mutua_model::DestinationRule>, String)> {
+    let path = |policy: &TrafficPolicy, path: &str| {
+        let entry = policy.ports.iter().position(|(number, entry)| *number == port && entry.tls.is_some());
+        let inner = entry.map(|at| format!("{path}/portLevelSettings[{at}]/tls/mode"));
+        inner.or_else(|| policy.tls.as_ref().map(|_| format!("{path}/tls/mode")))
+    };
+    let subset = subset.and_then(|name| rule.subset(name));
+    let inner = subset.and_then(|subset| {
+        let policy = subset.value.policy.as_ref()?;
+        Some((std::sync::Arc::clone(&subset.rule), path(policy, &format!("{}/trafficPolicy", subset.path))?))
+    });
+    inner.or_else(|| {
+        let outer = rule.policy.as_ref()?;
+        Some((std::sync::Arc::clone(&outer.rule), path(&outer.value, &outer.path)?))
+    })
+}
+
 /// Whether the load balancer is written as PASSTHROUGH where Istio looks before it decides on auto mTLS: at the top
 /// level, or of a subset at the subset's own (`BestEffortInferServiceMTLSMode` gets the unmerged policy).
 pub(crate) fn is_passthrough(rule: &MergedRule, subset: Option<&str>) -> bool {

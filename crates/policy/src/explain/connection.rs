@@ -1,16 +1,16 @@
 //! The decision for one connection.
 
-use mutua_model::{AppProtocol, ClientTlsMode, Labels, MtlsMode, OutboundPolicy};
+use mutua_model::{ClientTlsMode, Labels, MtlsMode, OutboundPolicy};
 use serde::{Deserialize, Serialize};
 
+use super::endpoints::without_sidecar;
 use super::target::{Target, split};
 use crate::client::ClientDecision;
-use crate::endpoint::Transport;
 use crate::engine::{Engine, QueryError};
-use crate::outcome::{Outcome, Server, outcome};
-use crate::service::{self, Endpoint, Service};
+use crate::outcome::Outcome;
+use crate::service::Service;
 use crate::trace::Step;
-use crate::workload::{self, Workload};
+use crate::workload::Workload;
 
 /// A connection to be explained.
 #[derive(Clone, Debug)]
@@ -32,8 +32,14 @@ pub struct ConnectionAnswer {
     pub endpoints: Vec<EndpointAnswer>,
     /// What becomes of it in all.
     pub outcome: Outcome,
-    /// Why.
+    /// Why: what the client's side looked at, in order, then the receiving sides.
     pub trace: Vec<Step>,
+    /// What the client shows, when it uses its certificate of the mesh.
+    #[serde(default, rename = "clientIdentity", skip_serializing_if = "Option::is_none")]
+    pub client_identity: Option<String>,
+    /// What can be done about connections that fail or are in clear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub help: Vec<String>,
 }
 
 /// The client's side.
@@ -66,10 +72,26 @@ pub struct EndpointAnswer {
     pub sidecar: bool,
     /// What its sidecar accepts on that port; null without one.
     pub server_mode: Option<MtlsMode>,
+    /// What is sent to it: `mtls`, `tls` or `plaintext`.
+    #[serde(default = "in_clear")]
+    pub sent: Outcome,
+    /// What it shows, if it answers mutual TLS.
+    #[serde(default)]
+    pub identity: Option<String>,
+    /// The least version of TLS that its sidecar accepts (`TLSV1_2`), where mutual TLS is agreed on.
+    #[serde(default)]
+    pub minimum_version: Option<String>,
     /// What becomes of a connection to it.
     pub connection: Outcome,
     /// Why that becomes of it.
     pub reason: String,
+    /// The steps of the trace that tell what it accepts, by position.
+    #[serde(default)]
+    pub because: Vec<usize>,
+}
+
+fn in_clear() -> Outcome {
+    Outcome::Plaintext
 }
 
 impl Engine {
@@ -81,36 +103,38 @@ impl Engine {
         let client = self.workload(&query.from)?;
         let (host, port) = split(&query.to)?;
         let subset = query.subset.as_deref().filter(|name| !name.is_empty());
-        match self.target(client, &host, port)? {
+        let target = self.target(client, &host, port)?;
+        let mut answer = match &target {
             Target::Service { service, position, only } if client.sidecar => {
-                let (decision, labels) = self.decision(client, service, position, subset)?;
-                Ok(self.to_service(decision, service, (position, only), labels.as_ref()))
+                let (decision, labels) = self.decision(client, service, *position, subset)?;
+                self.to_service(decision, service, (*position, *only), labels.as_ref())
             }
             Target::Service { service, position, only } => {
-                let step = Step::of_default(
-                    "client.no-sidecar",
-                    "the client has no sidecar: it sends what it sends, no rule is evaluated",
-                );
-                let mut answer = self.to_service(ClientDecision::plaintext(true, vec![step]), service, (position, only), None);
+                let decision = ClientDecision::plaintext(true, vec![without_sidecar()]);
+                let mut answer = self.to_service(decision, service, (*position, *only), None);
                 answer.client.sidecar = false;
-                Ok(answer)
+                answer
             }
             Target::Hidden { service, position } => {
-                let effect = format!("{} is not visible to {}: an unknown destination", service.host, client.full_name());
-                let step = Step::of("client.hidden", &service.meta, "spec/exportTo", effect);
-                Ok(self.restrict(
-                    client,
-                    self.to_service(ClientDecision::plaintext(false, vec![step]), service, (position, None), None),
-                ))
+                let decision = ClientDecision::plaintext(false, vec![self.hidden(client, service)]);
+                self.restrict(client, self.to_service(decision, service, (*position, None), None))
             }
-            Target::Direct { workload } => Ok(self.restrict(client, self.to_workload(client, workload, port))),
+            Target::Direct { workload } => self.restrict(client, self.to_workload(client, *workload, port)),
             Target::Unknown => {
-                let step =
-                    Step::of_default("client.unknown", format!("{host} is no service of the mesh: passed through as it is"));
-                let answer = self.answer(ClientDecision::plaintext(false, vec![step]), Vec::new());
-                Ok(self.restrict(client, ConnectionAnswer { outcome: Outcome::Plaintext, ..answer }))
+                let step = if client.sidecar {
+                    Step::of_default("client.unknown", format!("{host} is no service of the mesh: an unknown destination"))
+                } else {
+                    without_sidecar()
+                };
+                let answer = self.answer(ClientDecision::plaintext(false, vec![step]), Vec::new(), Vec::new());
+                self.restrict(client, ConnectionAnswer { outcome: Outcome::Plaintext, ..answer })
             }
+        };
+        if answer.client.tls == ClientTlsMode::IstioMutual {
+            answer.client_identity = Some(self.identity_of(&client.namespace, &client.service_account));
         }
+        answer.help = self.help(client, &target, &answer);
+        Ok(answer)
     }
 
     fn decision(
@@ -129,103 +153,11 @@ impl Engine {
             return Err(QueryError::UnknownSubset { service: service.host.clone(), subset: name.to_owned(), hint });
         }
         let mut decision = self.decide_with_reasons(service, rule, (position, service.ports[position].number), subset);
-        decision.trace.extend(self.other_rules(client, service, rule));
+        let mut trace = self.search(client, service, rule);
+        trace.append(&mut decision.trace);
+        decision.trace = trace;
         let labels = subset.and_then(|name| rule?.subset(name)).map(|subset| subset.value.labels.clone());
         Ok((decision, labels))
-    }
-
-    fn to_service(
-        &self,
-        decision: ClientDecision,
-        service: &Service,
-        (position, only): (usize, Option<usize>),
-        labels: Option<&Labels>,
-    ) -> ConnectionAnswer {
-        let chosen = service.serving(position).filter(|(endpoint, _)| {
-            let alone = only.is_none_or(|only| endpoint.workload == Some(only));
-            alone && labels.is_none_or(|labels| labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value)))
-        });
-        let http = matches!(service.ports[position].protocol, AppProtocol::Http | AppProtocol::Http2);
-        let mut trace = Vec::new();
-        let endpoints = chosen.map(|(endpoint, port)| self.to_endpoint(&decision, endpoint, port, http, &mut trace)).collect();
-        let mut answer = self.answer(decision, endpoints);
-        if answer.endpoints.is_empty() {
-            trace.push(Step::of("service.no-endpoints", &service.meta, "spec", "no endpoint serves this port"));
-        }
-        answer.trace.extend(trace);
-        answer
-    }
-
-    fn to_endpoint(
-        &self,
-        decision: &ClientDecision,
-        endpoint: &Endpoint,
-        port: u16,
-        http: bool,
-        trace: &mut Vec<Step>,
-    ) -> EndpointAnswer {
-        let sidecar = endpoint.workload.map_or_else(|| workload::is_istio(&endpoint.tls_mode), |at| self.workloads()[at].sidecar);
-        let effective = self.endpoint_accepts(endpoint);
-        let mode = sidecar.then(|| effective.on(port));
-        let http = endpoint.workload.map_or(http, |at| self.is_http(&self.workloads()[at], port));
-        let transport = self.transport_to(decision, endpoint, port);
-        let (mut connection, mut why) = outcome(transport, &Server { mode, http });
-        if connection == Outcome::Mtls && !self.accepts_identity(decision, endpoint) {
-            (connection, why) = (Outcome::Refused, "the client's subjectAltNames do not hold the server's identity");
-        }
-        if sidecar {
-            extend(trace, effective.trace_of(port));
-        }
-        let name = endpoint.workload.map(|at| self.workloads()[at].full_name());
-        let shown = name.clone().or_else(|| endpoint.address.clone()).unwrap_or_default();
-        extend(trace, vec![Step::of_default("connection", format!("{shown}:{port}: {why}"))]);
-        EndpointAnswer {
-            workload: name,
-            address: endpoint.address.clone(),
-            port,
-            sidecar,
-            server_mode: mode,
-            connection,
-            reason: why.to_owned(),
-        }
-    }
-
-    /// Whether a rule's own names, if it has any, allow the identity that the endpoint shows.
-    fn accepts_identity(&self, decision: &ClientDecision, endpoint: &Endpoint) -> bool {
-        let own = decision.settings.as_ref().is_some_and(|settings| !settings.subject_alt_names.is_empty());
-        if !own || decision.mode != ClientTlsMode::IstioMutual {
-            return true;
-        }
-        let account = if endpoint.service_account.is_empty() { "default" } else { &endpoint.service_account };
-        let identity = service::identity(&self.mesh().config.trust_domain, &endpoint.namespace, account);
-        decision.subject_alt_names.contains(&identity)
-    }
-
-    /// A call to a workload's own address: always as the application wrote it.
-    fn to_workload(&self, client: &Workload, at: usize, port: u16) -> ConnectionAnswer {
-        let (rule, effect) = if client.sidecar {
-            ("client.direct", "a workload's own address is no service: passed through as it is")
-        } else {
-            ("client.no-sidecar", "the client has no sidecar: it sends what it sends, no rule is evaluated")
-        };
-        let target = &self.workloads()[at];
-        let mode = target.sidecar.then(|| self.accepts(at).on(port));
-        let (connection, why) = outcome(Transport::Plaintext, &Server { mode, http: self.is_http(target, port) });
-        let endpoint = EndpointAnswer {
-            workload: Some(target.full_name()),
-            address: target.address(),
-            port,
-            sidecar: target.sidecar,
-            server_mode: mode,
-            connection,
-            reason: why.to_owned(),
-        };
-        let mut answer = self.answer(ClientDecision::plaintext(false, vec![Step::of_default(rule, effect)]), vec![endpoint]);
-        if target.sidecar {
-            answer.trace.extend(self.accepts(at).trace_of(port));
-        }
-        answer.trace.push(Step::of_default("connection", format!("{}:{port}: {why}", target.full_name())));
-        answer
     }
 
     /// Unknown destinations are refused where only the registry counts.
@@ -234,33 +166,34 @@ impl Engine {
         if !client.sidecar || self.outbound_policy(client) == OutboundPolicy::AllowAny {
             return answer;
         }
+        const REFUSED: &str = "REGISTRY_ONLY: unknown destinations are refused";
         for endpoint in &mut answer.endpoints {
             endpoint.connection = Outcome::Refused;
-            endpoint.reason = "REGISTRY_ONLY: unknown destinations are refused".to_owned();
+            endpoint.reason = REFUSED.to_owned();
         }
         answer.outcome = Outcome::Refused;
-        answer.trace.push(Step::of_default("outbound-traffic-policy", "REGISTRY_ONLY: unknown destinations are refused"));
+        let own = self.sidecars.of(client).filter(|sidecar| sidecar.outbound_policy.is_some());
+        let config = &self.mesh().config;
+        let rule = "outbound-traffic-policy";
+        answer.trace.push(match (own, &config.from) {
+            (Some(sidecar), _) => Step::of(rule, &sidecar.meta, "spec/outboundTrafficPolicy/mode", REFUSED),
+            (None, Some(meta)) => Step::of(rule, meta, &format!("{}/outboundTrafficPolicy/mode", config.path), REFUSED),
+            (None, None) => Step::of_default(rule, REFUSED),
+        });
         answer
     }
 
-    fn answer(&self, decision: ClientDecision, endpoints: Vec<EndpointAnswer>) -> ConnectionAnswer {
-        let outcome = Outcome::of_all(endpoints.iter().map(|endpoint| endpoint.connection));
-        let client = ClientAnswer {
-            sidecar: true,
-            tls: decision.mode,
-            auto: decision.auto,
-            sni: decision.sni,
-            subject_alt_names: decision.subject_alt_names.to_vec(),
-        };
-        ConnectionAnswer { client, endpoints, outcome, trace: decision.trace }
-    }
-}
-
-/// Adds steps that are not there yet.
-fn extend(trace: &mut Vec<Step>, steps: Vec<Step>) {
-    for step in steps {
-        if !trace.contains(&step) {
-            trace.push(step);
+    /// Why a client's sidecar does not know a service.
+    fn hidden(&self, client: &Workload, service: &Service) -> Step {
+        let unknown = format!("for {} it is an unknown destination", client.full_name());
+        if crate::visibility::exported(service, &client.namespace)
+            && let Some(sidecar) = self.sidecars.of(client)
+        {
+            let effect = format!("none of its egress hosts is {}/{}: {unknown}", service.namespace, service.host);
+            return Step::of("client.hidden", &sidecar.meta, "spec/egress", effect);
         }
+        let path = if service.entry { "spec/exportTo" } else { "metadata/annotations/networking.istio.io/exportTo" };
+        let to = service.export_to.join(", ");
+        Step::of("client.hidden", &service.meta, path, format!("{} is exported to {to} only: {unknown}", service.host))
     }
 }

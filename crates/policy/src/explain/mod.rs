@@ -1,6 +1,8 @@
 //! Decisions for people: one connection, or what a workload accepts, with the trace of what decided.
 
 mod connection;
+mod endpoints;
+mod help;
 mod target;
 mod workload;
 

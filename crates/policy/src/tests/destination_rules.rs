@@ -172,18 +172,20 @@ fn rules_that_do_not_count_say_why() {
         let step = answer.trace.iter().find(|step| step.object == format!("DestinationRule {object}")).expect("in the trace");
         (step.rule.as_ref(), step.effect.clone())
     };
-    assert_eq!(said("foo/own").0, "destination-rule.tls");
+    let used = "used: it covers web.bar.svc.cluster.local, and the search ends in the client's namespace, foo";
+    assert_eq!(said("foo/own"), ("destination-rule.used", used.to_owned()));
+    assert!(answer.trace.iter().any(|step| step.rule == "destination-rule.tls" && step.object == "DestinationRule foo/own"));
     let not = |why: &str| ("destination-rule.not-used", format!("not used: {why}"));
-    assert_eq!(said("foo/wider"), not("DestinationRule foo/selecting has the more specific host"));
+    assert_eq!(said("foo/wider"), not("DestinationRule foo/own has the more specific host"));
     assert_eq!(said("foo/selecting"), not("its workloadSelector does not match the client"));
     assert_eq!(
         said("foo/younger"),
         (
             "destination-rule.merged",
-            "merged into DestinationRule foo/own: the trafficPolicy of DestinationRule foo/own counts whole".to_owned()
+            "merged into DestinationRule foo/own, which is for the same host: the trafficPolicy of DestinationRule foo/own comes first and counts whole".to_owned()
         )
     );
-    let ended = not("the search ended in namespace foo, with DestinationRule foo/own");
+    let ended = not("DestinationRule foo/own is found before it, in namespace foo");
     assert_eq!((said("bar/at-the-service"), said("istio-system/root")), (ended.clone(), ended));
     let private = says("bar", "private", host, "DISABLE", ", exportTo: [baz]");
     let answer = ask(&engine(&private), "foo/sleep", "web.bar:8000");

@@ -106,7 +106,7 @@ fn policies_that_do_not_count_say_why() {
         said,
         [
             ("", "mode PERMISSIVE, unless a policy says otherwise"),
-            ("istio-system/m", "mode DISABLE"),
+            ("istio-system/m", "mode DISABLE; PeerAuthentication bar/a is narrower and counts before it"),
             (
                 "istio-system/n",
                 "not used: PeerAuthentication istio-system/m is of the same age and comes first by name, and counts whole"

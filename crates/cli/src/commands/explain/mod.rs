@@ -1,6 +1,7 @@
 //! `mutua explain`: the decision for one connection, or the effective mode of a workload, and why.
 
 mod change;
+mod steps;
 mod text;
 
 use std::path::PathBuf;

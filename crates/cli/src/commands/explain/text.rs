@@ -1,19 +1,20 @@
-//! Decisions as a person reads them: the verdict and its reason first, then what is sent and accepted, then what decided,
-//! with the lines it is written in.
+//! Decisions as a person reads them: the verdict and its reason first, then each endpoint, then what the client's side and
+//! each receiving side looked at, in order, with the lines that decided, and what can be done.
 
 use std::collections::BTreeMap;
 
 use anstyle::Style;
-use mutua_model::MtlsMode;
 use mutua_model::read::Inputs;
-use mutua_policy::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer, Outcome, Step, WorkloadAnswer};
+use mutua_model::{ClientTlsMode, MtlsMode};
+use mutua_policy::{ConnectionAnswer, ConnectionQuery, EndpointAnswer, Outcome, WorkloadAnswer};
 
+use super::steps;
 use crate::output::{BAD, DIM, GOOD, HEAD, HINT, WARN, table};
 
-/// Longer lines are not shown.
-const WIDEST: usize = 120;
 /// More endpoints than this are not listed one by one.
 const MOST_ENDPOINTS: usize = 50;
+/// How many names a sentence holds.
+const FEW: usize = 3;
 
 /// The answer about a connection; `inputs` holds the lines that the trace names.
 pub fn connection(query: &ConnectionQuery, answer: &ConnectionAnswer, inputs: Option<&Inputs>) -> String {
@@ -21,37 +22,74 @@ pub fn connection(query: &ConnectionQuery, answer: &ConnectionAnswer, inputs: Op
     let subset = query.subset.as_ref().map(|subset| format!(" (subset {subset})")).unwrap_or_default();
     let mut text = format!("{HEAD}{} → {}{subset}{HEAD:#}: {style}{}{style:#}\n", query.from, query.to, answer.outcome.as_str());
     text.push_str(&reasons(answer));
-    text.push('\n');
-    text.push_str(&client(&answer.client, &answer.trace));
     if !answer.endpoints.is_empty() {
         text.push('\n');
         text.push_str(&table(
-            &["endpoint", "address", "sidecar", "accepts", "connection"],
+            &["endpoint", "address", "sidecar", "sent", "accepts", "connection"],
             answer.endpoints.iter().take(MOST_ENDPOINTS).map(row).collect(),
         ));
         if let Some(more) = answer.endpoints.len().checked_sub(MOST_ENDPOINTS).filter(|more| *more > 0) {
             text.push_str(&format!("{HINT}… and {more} more; -o json shows all{HINT:#}\n"));
         }
     }
-    text + &why(&answer.trace, inputs)
+    text.push_str(&client(&query.from, answer));
+    let of_servers = |at: &usize| answer.endpoints.iter().any(|endpoint| endpoint.because.contains(at));
+    let of_client = (0..answer.trace.len()).filter(|at| !of_servers(at)).map(|at| &answer.trace[at]);
+    text.push_str(&steps::show(of_client.filter(|step| step.rule != "connection"), inputs));
+    for (mode, names, because) in servers(answer) {
+        let style = mode_style(mode);
+        text.push_str(&format!("\n{HEAD}{names}{HEAD:#} accepts {style}{mode}{style:#}: {}\n", accepted(mode)));
+        text.push_str(&steps::show(because.iter().filter_map(|at| answer.trace.get(*at)), inputs));
+    }
+    for (at, help) in answer.help.iter().enumerate() {
+        let gap = if at == 0 { "\n" } else { "" };
+        text.push_str(&format!("{gap}{HINT}help:{HINT:#} {help}\n"));
+    }
+    text
+}
+
+/// The receiving sides with a sidecar, those with the same reasons together.
+fn servers(answer: &ConnectionAnswer) -> Vec<(MtlsMode, String, &[usize])> {
+    let mut groups: Vec<(MtlsMode, Vec<String>, &[usize])> = Vec::new();
+    for endpoint in &answer.endpoints {
+        let Some(mode) = endpoint.server_mode else { continue };
+        let label = format!("{}:{}", name(endpoint), endpoint.port);
+        match groups.iter_mut().find(|group| group.0 == mode && group.2 == endpoint.because) {
+            Some(group) => group.1.push(label),
+            None => groups.push((mode, vec![label], &endpoint.because)),
+        }
+    }
+    groups.into_iter().map(|(mode, names, because)| (mode, some_of(&names), because)).collect()
+}
+
+/// The first few names, and how many more there are.
+fn some_of(names: &[String]) -> String {
+    let more = if names.len() > FEW { format!(" and {} more", names.len() - FEW) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(FEW)].join(", "))
 }
 
 /// The answer about a workload.
 pub fn workload(answer: &WorkloadAnswer, inputs: Option<&Inputs>) -> String {
     let style = mode_style(answer.mode);
     let mut text = format!("{HEAD}{}{HEAD:#} accepts {style}{}{style:#}\n", answer.workload, answer.mode);
-    text.push_str(&match (answer.sidecar, answer.mode) {
-        (false, _) => format!("{WARN}It has no sidecar: nothing enforces this, whatever is sent reaches it.{WARN:#}\n"),
-        (true, MtlsMode::Strict) => "Mutual TLS only; plaintext is refused.\n".to_owned(),
-        (true, MtlsMode::Permissive) => "Mutual TLS and plaintext.\n".to_owned(),
-        (true, MtlsMode::Disable) => "Plaintext only; TLS is not terminated.\n".to_owned(),
+    text.push_str(&match answer.sidecar {
+        false => format!("{WARN}It has no sidecar: nothing enforces this, whatever is sent reaches it.{WARN:#}\n"),
+        true => capital(accepted(answer.mode)) + ".\n",
     });
     if !answer.ports.is_empty() {
         text.push('\n');
         let rows = answer.ports.iter().map(|(port, mode)| vec![port.to_string(), mode.to_string()]).collect();
         text.push_str(&table(&["port", "mode"], rows));
     }
-    text + &why(&answer.trace, inputs)
+    text + &format!("\n{HEAD}because{HEAD:#}\n") + &steps::show(answer.trace.iter(), inputs)
+}
+
+fn accepted(mode: MtlsMode) -> &'static str {
+    match mode {
+        MtlsMode::Strict => "mutual TLS only, plaintext is refused",
+        MtlsMode::Permissive => "mutual TLS and plaintext",
+        MtlsMode::Disable => "plaintext only, TLS is not terminated",
+    }
 }
 
 pub fn style_of(outcome: Outcome) -> Style {
@@ -96,9 +134,8 @@ fn reasons(answer: &ConnectionAnswer) -> String {
 
 fn group(outcome: Outcome, reason: &str, members: &[&EndpointAnswer]) -> String {
     let style = style_of(outcome);
-    let names: Vec<String> = members.iter().take(3).map(|one| name(one)).collect();
-    let more = if members.len() > names.len() { format!(" and {} more", members.len() - names.len()) } else { String::new() };
-    format!("  {style}{}{style:#} at {}{more}: {reason}\n", outcome.as_str(), names.join(", "))
+    let names: Vec<String> = members.iter().map(|one| name(one)).collect();
+    format!("  {style}{}{style:#} at {}: {reason}\n", outcome.as_str(), some_of(&names))
 }
 
 fn name(endpoint: &EndpointAnswer) -> String {
@@ -110,22 +147,34 @@ fn capital(text: &str) -> String {
     characters.next().map(|first| first.to_uppercase().chain(characters).collect()).unwrap_or_default()
 }
 
-fn client(client: &ClientAnswer, trace: &[Step]) -> String {
-    if !client.sidecar {
-        return format!("{HEAD}client{HEAD:#}    no sidecar\n");
-    }
-    let by = match trace.iter().find(|step| step.rule == "destination-rule.tls") {
-        Some(step) => format!(", by {}", step.object),
-        None if client.auto => ", by auto mTLS".to_owned(),
-        None => String::new(),
+/// What the client's side sends.
+fn client(from: &str, answer: &ConnectionAnswer) -> String {
+    let client = &answer.client;
+    let in_clear = answer.endpoints.iter().filter(|endpoint| endpoint.sent == Outcome::Plaintext).count();
+    let by = if client.auto { ", by auto mTLS" } else { "" };
+    let some = if in_clear > 0 { " to the endpoints that take it" } else { "" };
+    let what = match client.tls {
+        _ if !client.sidecar => "whatever its application writes".to_owned(),
+        ClientTlsMode::Disable => "plaintext".to_owned(),
+        tls if in_clear == answer.endpoints.len() && in_clear > 0 => format!("plaintext, though {tls} is what is decided{by}"),
+        ClientTlsMode::Simple => "TLS without a certificate of its own (SIMPLE)".to_owned(),
+        ClientTlsMode::Mutual => "TLS with the certificate of a file (MUTUAL)".to_owned(),
+        ClientTlsMode::IstioMutual => format!("mutual TLS{some} (ISTIO_MUTUAL{by})"),
     };
-    let mut text = format!("{HEAD}client{HEAD:#}    {}{by}\n", client.tls);
+    let mut text = format!("\n{HEAD}{from}{HEAD:#} sends {what}\n");
+    let mut line = |word: &str, value: &str| text.push_str(&format!("  {DIM}{word:<13}{DIM:#} {value}\n"));
     if let Some(sni) = &client.sni {
-        text.push_str(&format!("          {DIM}server name{DIM:#}  {sni}\n"));
+        line("server name", sni);
+    }
+    if let Some(identity) = &answer.client_identity {
+        line("it shows", identity);
     }
     for (at, name) in client.subject_alt_names.iter().enumerate() {
-        let word = if at == 0 { "peer must be" } else { "or" };
-        text.push_str(&format!("          {DIM}{word:<12}{DIM:#} {name}\n"));
+        line(if at == 0 { "peer must be" } else { "or" }, name);
+    }
+    let versions = answer.endpoints.iter().find_map(|endpoint| endpoint.minimum_version.as_deref());
+    if let Some(least) = versions {
+        line("TLS version", if least == "TLSV1_3" { "1.3" } else { "1.3, or 1.2 with peers that know no better" });
     }
     text
 }
@@ -138,52 +187,8 @@ fn row(endpoint: &EndpointAnswer) -> Vec<String> {
         endpoint.workload.clone().unwrap_or_else(|| "-".to_owned()),
         format!("{address}:{}", endpoint.port),
         if endpoint.sidecar { "yes" } else { "no" }.to_owned(),
+        endpoint.sent.as_str().to_owned(),
         endpoint.server_mode.map_or_else(|| "-".to_owned(), |mode| mode.to_string()),
         format!("{style}{}{style:#}", endpoint.connection.as_str()),
     ]
-}
-
-/// What decided, with its lines; then what was looked at and does not count.
-fn why(trace: &[Step], inputs: Option<&Inputs>) -> String {
-    let (not_used, used): (Vec<&Step>, Vec<&Step>) =
-        trace.iter().filter(|step| step.rule != "connection").partition(|step| step.effect.starts_with("not used"));
-    // The default is worth a line only when nothing else decided.
-    let policies = used.iter().filter(|step| step.rule.starts_with("peer-authentication.")).count();
-    let used: Vec<&Step> = used.into_iter().filter(|step| step.rule != "peer-authentication.default" || policies == 1).collect();
-    let margin = used.iter().map(|step| step.line.to_string().len()).max().unwrap_or(1);
-    let mut text = format!("\n{HEAD}because{HEAD:#}\n");
-    for step in used {
-        text.push_str(&decided(step, inputs, margin));
-    }
-    if !not_used.is_empty() {
-        text.push_str(&format!("\n{HEAD}looked at, not used{HEAD:#}\n"));
-    }
-    for step in not_used {
-        let why = step.effect.trim_start_matches("not used: ");
-        text.push_str(&format!("  {} {HINT}{}{HINT:#}\n      {why}\n", step.object, place(step)));
-    }
-    text
-}
-
-fn decided(step: &Step, inputs: Option<&Inputs>, margin: usize) -> String {
-    let (object, gap) = if step.object.is_empty() { ("", "") } else { (step.object.as_str(), ": ") };
-    let mut text = format!("  {HEAD}{object}{HEAD:#}{gap}{}  {DIM}[{}]{DIM:#}\n", step.effect, step.rule);
-    if step.file.is_empty() {
-        return text;
-    }
-    let space = " ".repeat(margin);
-    text.push_str(&format!("  {space}{HINT}-->{HINT:#} {}\n", place(step)));
-    let line = inputs.and_then(|inputs| inputs.line(&step.file, step.line)).filter(|line| line.chars().count() <= WIDEST);
-    if let Some(line) = line {
-        text.push_str(&format!("  {HINT}{:>margin$} |{HINT:#} {}\n", step.line, line.replace('\t', " ")));
-    }
-    text
-}
-
-fn place(step: &Step) -> String {
-    match (step.file.as_str(), step.line) {
-        ("", _) => String::new(),
-        (file, 0) => file.to_owned(),
-        (file, line) => format!("{file}:{line}"),
-    }
 }
