@@ -149,6 +149,7 @@ impl ClientConfig {
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
+        config.enable_secret_extraction = true;
         Ok(Self { inner: Arc::new(config) })
     }
 }

@@ -7,6 +7,7 @@
 mod client;
 mod error;
 pub(crate) mod provider;
+mod record;
 mod server;
 mod session;
 mod verify;
@@ -14,5 +15,6 @@ mod verify;
 pub use client::{ClientConfig, Origination, PeerExpectation, Roots};
 pub use error::{TlsError, TlsErrorKind};
 pub use provider::MinVersion;
+pub use record::FRAGMENT;
 pub use server::{ServerConfig, ServerPolicy};
 pub use session::{Negotiated, Session};

@@ -72,6 +72,7 @@ impl ServerConfig {
             builder.with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(one_certificate(&credentials.certified()));
         plain.session_storage = Arc::new(NoServerSessionStorage {});
         plain.send_tls13_tickets = 0;
+        plain.enable_secret_extraction = true;
         let mut http = plain.clone();
         http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { plain: Arc::new(plain), http: Arc::new(http) })
