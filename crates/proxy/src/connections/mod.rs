@@ -4,13 +4,15 @@
 mod record;
 
 use std::collections::{HashMap, VecDeque};
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
 use std::time::SystemTime;
 
+use futures_util::task::AtomicWaker;
 use mutua_identity::Negotiated;
-use tokio::sync::Notify;
 
 pub use record::{Outcome, Record};
 
@@ -76,7 +78,7 @@ pub struct Connection {
     series: OnceLock<Arc<Series>>,
     cut: OnceLock<Reason>,
     parting: AtomicBool,
-    asked: Notify,
+    waits: AtomicWaker,
 }
 
 /// What a running connection is asked to do.
@@ -132,13 +134,13 @@ impl Connection {
     /// Cuts the connection. The first reason counts.
     pub fn close(&self, reason: Reason) {
         let _ = self.cut.set(reason);
-        self.asked.notify_one();
+        self.waits.wake();
     }
 
     /// Asks the connection to part its ends between two messages and to go on with another one, or not to any more.
     pub fn part(&self, wanted: bool) {
         if self.parting.swap(wanted, Ordering::Relaxed) != wanted {
-            self.asked.notify_one();
+            self.waits.wake();
         }
     }
 
@@ -150,27 +152,22 @@ impl Connection {
 
     /// Waits until the connection is to be cut.
     pub async fn cut(&self) -> Reason {
-        loop {
-            if let Some(reason) = self.cut.get() {
-                return *reason;
-            }
-            self.asked.notified().await;
-        }
+        poll_fn(|context| {
+            self.waits.register(context.waker());
+            self.cut.get().map_or(Poll::Pending, |reason| Poll::Ready(*reason))
+        })
+        .await
     }
 
-    /// Waits until the connection is to be cut, or to part when it was not (`parting`), or the other way round. There is
-    /// one who waits at a time: the connection's task.
-    pub async fn asked(&self, parting: bool) -> Asked {
-        loop {
-            if let Some(reason) = self.cut.get() {
-                return Asked::Cut(*reason);
-            }
-            let wanted = self.parting.load(Ordering::Relaxed);
-            if wanted != parting {
-                return Asked::Part(wanted);
-            }
-            self.asked.notified().await;
+    /// Whether the connection is to be cut, or to part when it was not (`parting`), or the other way round; else the task
+    /// is woken then. There is one who waits at a time: the connection's task.
+    pub fn poll_asked(&self, parting: bool, context: &mut Context<'_>) -> Poll<Asked> {
+        self.waits.register(context.waker());
+        if let Some(reason) = self.cut.get() {
+            return Poll::Ready(Asked::Cut(*reason));
         }
+        let wanted = self.parting.load(Ordering::Relaxed);
+        if wanted == parting { Poll::Pending } else { Poll::Ready(Asked::Part(wanted)) }
     }
 }
 
@@ -197,7 +194,7 @@ impl Connections {
             series: OnceLock::new(),
             cut: OnceLock::new(),
             parting: AtomicBool::new(false),
-            asked: Notify::new(),
+            waits: AtomicWaker::new(),
         });
         self.lock().insert(connection.id, Arc::clone(&connection));
         connection

@@ -148,9 +148,9 @@ async fn terminate(
     let tls = snapshot.tls.as_ref().ok_or_else(|| Refusal::new(Reason::NotReady, "no certificate yet"))?;
     let session = Session::server(tls.server(), http_alpn).map_err(|error| refusal(&error))?;
     connection.note(|details| details.local_identity = tls.credentials().id().map(ToString::to_string));
-    let established = handshake_within(stream, session, head, allowance).await?;
+    let mut established = handshake_within(stream, session, head, allowance).await?;
     connection.note(|details| {
-        details.tls = established.session.negotiated().map(Box::new);
+        details.tls = established.session.take_negotiated();
         details.outcome = Some(Outcome::Mtls);
     });
     Ok(Downstream::Tls(Box::new(established)))

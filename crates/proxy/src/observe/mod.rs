@@ -1,8 +1,8 @@
 //! Sees the messages of an application's protocol in the bytes that pass. It is never in their way: what it does not
 //! understand it stops looking at, and the stream goes on.
 
-/// What looks at the bytes of one connection. Owned by the connection's task; the relay hands it every byte once, after
-/// it was passed on.
+/// What looks at the bytes of one connection. Owned by the connection's task; the relay hands it every byte once, just
+/// before it is passed on: afterwards it may be encrypted where it stands.
 #[derive(Default)]
 pub enum Observer {
     /// Nothing looks.

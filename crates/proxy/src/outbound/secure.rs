@@ -46,9 +46,9 @@ pub(super) async fn originate(
     let plan = if mesh { to_mesh(snapshot, found, &head)? } else { to_outside(sidecar, found, down, &mut head).await? };
     connection.note(|details| details.local_identity.clone_from(&plan.local_identity));
     let session = Session::client(&plan.config, plan.server_name.as_deref(), &plan.alpn).map_err(|error| refusal(&error))?;
-    let established = handshake_within(&up, session, Vec::new(), Allowance::from_now(sidecar.gate.limits())).await?;
+    let mut established = handshake_within(&up, session, Vec::new(), Allowance::from_now(sidecar.gate.limits())).await?;
     connection.note(|details| {
-        details.tls = established.session.negotiated().map(Box::new);
+        details.tls = established.session.take_negotiated();
         details.outcome = Some(plan.outcome);
     });
     Ok((head, Side::tls(up, established, !mesh)))

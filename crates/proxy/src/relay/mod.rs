@@ -1,20 +1,22 @@
 //! Copies between two connections: both directions, half-closes and resets as they come, memory only while bytes wait.
 //!
 //! A direction is read only while nothing waits to be written on its other side, so a slow reader slows its sender down
-//! and one direction holds at most one buffer of bytes. Buffers for reading belong to the thread, not to the connection:
-//! an idle connection holds none.
+//! and one direction holds at most one buffer of bytes. Buffers belong to the thread, not to the connection: an idle
+//! connection holds none. Bytes are encrypted and decrypted in the buffer that they were read to, and written from there.
 
+mod buffer;
+mod output;
+mod pump;
 mod side;
 
 use std::io;
 
 use mutua_identity::TlsError;
-use tokio::io::Ready;
 
 pub use side::Side;
 
-use crate::connections::{Asked, Connection};
-use crate::observe::{Observer, Standing};
+use crate::connections::Connection;
+use crate::observe::Observer;
 use crate::reasons::Reason;
 
 /// Which end of the relay.
@@ -93,7 +95,7 @@ impl Fault {
 /// `connection`, and shown to `observer`, as the caller sees them, without TLS.
 pub async fn relay(down: &mut Side, up: &mut Side, connection: &Connection, observer: &mut Observer) -> Ended {
     let ended = match begin(down, up, connection, observer) {
-        Ok(()) => run(down, up, connection, observer).await,
+        Ok(()) => pump::run(down, up, connection, observer).await,
         Err(ended) => ended,
     };
     if !matches!(ended, Ended::Closed { .. } | Ended::Parted) {
@@ -126,73 +128,6 @@ fn begin(down: &mut Side, up: &mut Side, connection: &Connection, observer: &mut
     }
     if up.ended() {
         down.finish().map_err(|fault| fault.on(End::Downstream))?;
-    }
-    Ok(())
-}
-
-async fn run(down: &mut Side, up: &mut Side, connection: &Connection, observer: &mut Observer) -> Ended {
-    let mut first = up.ended().then_some(End::Upstream).or(down.ended().then_some(End::Downstream));
-    let mut parting = false;
-    let asked = connection.asked(parting);
-    tokio::pin!(asked);
-    loop {
-        if let Some(first) = first
-            && down.done()
-            && up.done()
-        {
-            return Ended::Closed { first };
-        }
-        let standing = if parting && first.is_none() { observer.standing() } else { Standing::Unknown };
-        if standing == Standing::Between && down.is_drained() && up.is_drained() {
-            return Ended::Parted;
-        }
-        let (read_down, read_up) = (up.is_drained() && standing != Standing::Asked, down.is_drained());
-        let stepped = tokio::select! {
-            ready = down.ready(read_down) => match ready {
-                Ok(ready) => step(down, up, ready, |bytes| {
-                    connection.received(bytes.len());
-                    observer.received(bytes);
-                })
-                .map_err(|(own, fault)| fault.on(if own { End::Downstream } else { End::Upstream })),
-                Err(error) => Err(Ended::Reset { by: End::Downstream, error }),
-            },
-            ready = up.ready(read_up) => match ready {
-                Ok(ready) => step(up, down, ready, |bytes| {
-                    connection.sent(bytes.len());
-                    observer.sent(bytes);
-                })
-                .map_err(|(own, fault)| fault.on(if own { End::Upstream } else { End::Downstream })),
-                Err(error) => Err(Ended::Reset { by: End::Upstream, error }),
-            },
-            asked_now = &mut asked => match asked_now {
-                Asked::Cut(reason) => Err(Ended::Cut(reason)),
-                Asked::Part(now) => {
-                    parting = now;
-                    asked.set(connection.asked(parting));
-                    Ok(())
-                }
-            },
-        };
-        if let Err(ended) = stepped {
-            return ended;
-        }
-        if first.is_none() {
-            first = down.ended().then_some(End::Downstream).or(up.ended().then_some(End::Upstream));
-        }
-    }
-}
-
-/// One turn: writes what waits on `from`, then reads from it and passes on. A fault is of `from` itself (`true`) or of
-/// `to`.
-fn step(from: &mut Side, to: &mut Side, ready: Ready, seen: impl FnMut(&[u8])) -> Result<(), (bool, Fault)> {
-    if ready.is_writable() || ready.is_error() {
-        from.flush().map_err(|fault| (true, fault))?;
-    }
-    if (ready.is_readable() || ready.is_read_closed()) && to.is_drained() && !from.ended() {
-        side::pass(from, to, seen)?;
-        if from.ended() {
-            to.finish().map_err(|fault| (false, fault))?;
-        }
     }
     Ok(())
 }

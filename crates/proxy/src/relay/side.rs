@@ -1,29 +1,25 @@
 //! One end of a relay: a socket, with or without TLS.
 
 use std::cell::RefCell;
-use std::future::pending;
-use std::io;
+use std::io::{self, IoSliceMut};
+use std::ops::Range;
+use std::task::{Context, Poll};
 
 use mutua_identity::Session;
-use tokio::io::{Interest, Ready};
+use mutua_identity::tls::FRAGMENT;
+use rustix::io::readv;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::Fault;
+use super::buffer::{Buffer, CAPACITY, FRAGMENTS};
+use super::output::Output;
 use crate::capture::shutdown_write;
 use crate::tls::Established;
 
-/// Bytes read at once; one for each thread, not for each connection.
-const BUFFER: usize = 64 * 1024;
-
-#[derive(Default)]
-struct Buffers {
-    incoming: Vec<u8>,
-    plain: Vec<u8>,
-    cipher: Vec<u8>,
-}
-
 thread_local! {
-    static BUFFERS: RefCell<Buffers> = RefCell::default();
+    static PIECES: RefCell<Vec<Range<usize>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// A socket, its TLS session if it has one, and what waits to be written.
@@ -32,15 +28,17 @@ pub struct Side {
     tls: Option<Box<Tls>>,
     /// Read before the relay began, without TLS.
     early: Vec<u8>,
-    out: Vec<u8>,
-    written: usize,
+    out: Output,
     read_ended: bool,
     finishing: bool,
     finished: bool,
+    /// Whether the last read was full: the next one asks for more.
+    flows: bool,
 }
 
 struct Tls {
     session: Session,
+    /// Ciphertext of an incomplete record.
     partial: Vec<u8>,
     /// Whether an end without closing message is taken as an end: servers outside the mesh often close so.
     lenient: bool,
@@ -50,7 +48,8 @@ impl Side {
     /// A connection without TLS of ours. `early` was read from it already.
     #[must_use]
     pub fn plain(stream: TcpStream, early: Vec<u8>) -> Self {
-        Self { stream, tls: None, early, out: Vec::new(), written: 0, read_ended: false, finishing: false, finished: false }
+        let out = Output::default();
+        Self { stream, tls: None, early, out, read_ended: false, finishing: false, finished: false, flows: false }
     }
 
     /// A TLS connection. `lenient`: an end without TLS's closing message is an end, not a truncation.
@@ -85,29 +84,20 @@ impl Side {
         self.read_ended && self.finished
     }
 
-    /// Waits until there is something to do: to write what waits, and to read when `read` and the peer has not ended.
-    pub(super) async fn ready(&self, read: bool) -> io::Result<Ready> {
-        let interest = match (read && !self.read_ended, !self.out.is_empty()) {
-            (true, true) => Interest::READABLE | Interest::WRITABLE,
-            (true, false) => Interest::READABLE,
-            (false, true) => Interest::WRITABLE,
-            (false, false) => return pending().await,
-        };
-        self.stream.ready(interest).await
+    /// Whether there may be something to read; else the task is woken then.
+    pub(super) fn poll_readable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_read_ready(context)
+    }
+
+    /// Whether the socket may take something; else the task is woken then.
+    pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_write_ready(context)
     }
 
     /// Writes what waits, as far as the socket takes it.
     pub(super) fn flush(&mut self) -> Result<(), Fault> {
-        while self.written < self.out.len() {
-            match self.stream.try_write(&self.out[self.written..]) {
-                Ok(written) => self.written += written,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        self.out = Vec::new();
-        self.written = 0;
-        if self.finishing && !self.finished {
+        self.out.flush(&self.stream)?;
+        if self.out.is_empty() && self.finishing && !self.finished {
             self.finished = true;
             shutdown_write(&self.stream)?;
         }
@@ -132,7 +122,9 @@ impl Side {
         }
         self.finishing = true;
         if let Some(tls) = &mut self.tls {
-            tls.session.close(&mut self.out);
+            let mut message = Vec::new();
+            tls.session.close(&mut message);
+            self.out.append(&message);
         }
         self.flush()
     }
@@ -142,103 +134,157 @@ impl Side {
         if bytes.is_empty() {
             return Ok(());
         }
-        let mut cipher = BUFFERS.with_borrow_mut(|buffers| std::mem::take(&mut buffers.cipher));
-        let sent = self.send_with(bytes, &mut cipher);
-        cipher.clear();
-        BUFFERS.with_borrow_mut(|buffers| buffers.cipher = cipher);
-        sent
-    }
-
-    fn send_with(&mut self, bytes: &[u8], cipher: &mut Vec<u8>) -> Result<(), Fault> {
-        let Some(tls) = &mut self.tls else { return self.write(bytes) };
-        cipher.clear();
-        tls.session.write(bytes, cipher)?;
-        self.write(cipher)
-    }
-
-    /// Writes raw bytes behind what waits.
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
-        while self.out.is_empty() && !bytes.is_empty() {
-            match self.stream.try_write(bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error.into()),
+        match &mut self.tls {
+            Some(tls) => {
+                let mut sealed = Vec::new();
+                tls.session.write(bytes, &mut sealed)?;
+                self.out.append(&sealed);
             }
+            None => self.out.append(bytes),
         }
-        self.out.extend_from_slice(bytes);
-        Ok(())
+        self.flush()
     }
 
-    /// Reads once. Plaintext is in `buffers.plain` for a TLS connection, else in `buffers.incoming` up to the returned
-    /// count.
-    fn receive(&mut self, buffers: &mut Buffers) -> Result<usize, Fault> {
-        let Buffers { incoming, plain, .. } = buffers;
-        plain.clear();
-        incoming.resize(BUFFER, 0);
-        let Some(tls) = &mut self.tls else {
-            return Ok(match read(&self.stream, incoming)? {
-                None => 0,
-                Some(0) => {
-                    self.read_ended = true;
-                    0
-                }
-                Some(count) => count,
-            });
-        };
-        let kept = tls.partial.len();
-        incoming[..kept].copy_from_slice(&tls.partial);
-        let count = match read(&self.stream, &mut incoming[kept..])? {
-            None => return Ok(0),
-            Some(0) => {
-                self.read_ended = true;
-                return if tls.lenient { Ok(0) } else { Err(Fault::Truncated) };
+    /// Queues what TLS has to say before anything else: answers to key updates, alerts.
+    fn queue_control(&mut self) {
+        if let Some(tls) = self.tls.as_mut().filter(|tls| tls.session.has_control()) {
+            let mut message = Vec::new();
+            tls.session.control(&mut message);
+            self.out.append(&message);
+        }
+    }
+
+    /// Reads plaintext into the places of `buffer` where it can be sealed. Returns how much came.
+    fn read_to_seal(&mut self, buffer: &mut Buffer) -> Result<usize, Fault> {
+        let asked = if self.flows { FRAGMENTS } else { 1 };
+        let count = read(&self.stream, asked * FRAGMENT, || {
+            let mut slices: [IoSliceMut<'_>; FRAGMENTS] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+            for (slice, place) in slices.iter_mut().zip(Session::places(buffer, asked)) {
+                *slice = IoSliceMut::new(place);
             }
-            Some(count) => count,
-        };
-        let used = tls.session.read(&mut incoming[..kept + count], plain, &mut self.out)?;
-        tls.partial.clear();
-        tls.partial.extend_from_slice(&incoming[used..kept + count]);
-        if tls.partial.is_empty() {
+            Ok(readv(&self.stream, &mut slices[..asked])?)
+        })?;
+        Ok(self.count_in(count, asked * FRAGMENT))
+    }
+
+    /// Reads to `buffer` from `start` on. `None`: nothing came after all.
+    fn read_plain(&mut self, buffer: &mut Buffer, start: usize) -> Result<usize, Fault> {
+        let asked = if self.flows { CAPACITY } else { start + FRAGMENT };
+        let into = &mut buffer[start..asked];
+        let wanted = into.len();
+        let count = read(&self.stream, wanted, || Ok(recv(&self.stream, into, RecvFlags::empty())?.0))?;
+        Ok(self.count_in(count, wanted))
+    }
+
+    fn count_in(&mut self, count: Option<usize>, asked: usize) -> usize {
+        self.read_ended = count == Some(0);
+        // More than half: whoever sends so much at once is not asking and answering.
+        self.flows = count.is_some_and(|count| count == asked || count > FRAGMENT);
+        count.unwrap_or(0)
+    }
+
+    /// Reads and decrypts in place; `pieces` say where plaintext stands.
+    fn read_and_open(&mut self, buffer: &mut Buffer, pieces: &mut Vec<Range<usize>>) -> Result<(), Fault> {
+        let Some(mut tls) = self.tls.take() else { return Ok(()) };
+        let opened = self.open_into(&mut tls, buffer, pieces);
+        self.tls = Some(tls);
+        opened
+    }
+
+    fn open_into(&mut self, tls: &mut Tls, buffer: &mut Buffer, pieces: &mut Vec<Range<usize>>) -> Result<(), Fault> {
+        let kept = tls.partial.len();
+        buffer[..kept].copy_from_slice(&tls.partial);
+        let count = self.read_plain(buffer, kept)?;
+        if self.read_ended {
+            return if tls.lenient { Ok(()) } else { Err(Fault::Truncated) };
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        let end = kept + count;
+        let used = tls.session.open(&mut buffer[..end], pieces)?;
+        self.read_ended = tls.session.peer_closed();
+        if used < end {
+            tls.partial.clear();
+            tls.partial.extend_from_slice(&buffer[used..end]);
+        } else if kept > 0 {
             tls.partial = Vec::new();
         }
-        self.read_ended = tls.session.peer_closed();
-        Ok(plain.len())
+        Ok(())
     }
 }
 
-/// Reads from `from` once and sends on to `to`. A fault is of `from` (`true`) or of `to`.
+/// Reads from `from` once and sends on to `to`. `seen` is shown the plaintext. A fault is of `from` (`true`) or of `to`.
 pub(super) fn pass(from: &mut Side, to: &mut Side, seen: impl FnMut(&[u8])) -> Result<(), (bool, Fault)> {
-    let mut buffers = BUFFERS.with_borrow_mut(std::mem::take);
-    let result = pass_with(from, to, &mut buffers, seen);
-    BUFFERS.with_borrow_mut(|place| *place = buffers);
-    result
+    let mut pieces = PIECES.take();
+    let passed = pass_with(from, to, &mut pieces, seen);
+    pieces.clear();
+    PIECES.set(pieces);
+    passed
 }
 
-fn pass_with(from: &mut Side, to: &mut Side, buffers: &mut Buffers, mut seen: impl FnMut(&[u8])) -> Result<(), (bool, Fault)> {
-    let received = from.receive(buffers);
-    // Handshake messages after the handshake (a key update, an alert) are to be sent whatever else came.
-    let flushed = if from.is_drained() { Ok(()) } else { from.flush() };
-    let amount = match received {
-        Ok(amount) => amount,
-        // What was decrypted before the fault is not passed on: its end is unknown.
-        Err(fault) => return Err((true, fault)),
+fn pass_with(
+    from: &mut Side,
+    to: &mut Side,
+    pieces: &mut Vec<Range<usize>>,
+    mut seen: impl FnMut(&[u8]),
+) -> Result<(), (bool, Fault)> {
+    let mut buffer = Buffer::take();
+    if from.tls.is_none() && to.tls.is_some() {
+        let length = from.read_to_seal(&mut buffer).map_err(|fault| (true, fault))?;
+        if length == 0 {
+            return Ok(());
+        }
+        for (at, place) in Session::places(&mut buffer, length.div_ceil(FRAGMENT)).enumerate() {
+            seen(&place[..FRAGMENT.min(length - at * FRAGMENT)]);
+        }
+        return seal_and_send(to, buffer, length, pieces).map_err(|fault| (false, fault));
+    }
+    let received = if from.tls.is_some() {
+        let opened = from.read_and_open(&mut buffer, pieces);
+        // Answers and alerts are to be sent whatever else came.
+        from.queue_control();
+        let flushed = if from.is_drained() { Ok(()) } else { from.flush() };
+        // What was decrypted before a fault is not passed on: its end is unknown.
+        opened.and(flushed)
+    } else {
+        from.read_plain(&mut buffer, 0).map(|length| {
+            if length > 0 {
+                pieces.push(0..length);
+            }
+        })
     };
-    flushed.map_err(|fault| (true, fault))?;
-    if amount == 0 {
+    received.map_err(|fault| (true, fault))?;
+    pieces.iter().for_each(|piece| seen(&buffer[piece.clone()]));
+    if pieces.is_empty() {
         return Ok(());
     }
-    let Buffers { incoming, plain, cipher } = buffers;
-    let bytes = if from.tls.is_some() { &plain[..] } else { &incoming[..amount] };
-    let sent = to.send_with(bytes, cipher).map_err(|fault| (false, fault));
-    seen(bytes);
-    sent
+    let sent = match to.tls {
+        None => to.out.write(&to.stream, buffer, pieces).map_err(Fault::from),
+        Some(_) => pieces.drain(..).try_for_each(|piece| to.send(&buffer[piece])),
+    };
+    sent.map_err(|fault| (false, fault))
 }
 
-/// `None`: nothing to read after all.
-fn read(stream: &TcpStream, into: &mut [u8]) -> io::Result<Option<usize>> {
-    match stream.try_read(into) {
-        Ok(count) => Ok(Some(count)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
+fn seal_and_send(to: &mut Side, mut buffer: Buffer, length: usize, pieces: &mut Vec<Range<usize>>) -> Result<(), Fault> {
+    to.queue_control();
+    let Some(tls) = &mut to.tls else { return Ok(()) };
+    let sealed = tls.session.seal(&mut buffer, length)?;
+    pieces.push(0..sealed);
+    Ok(to.out.write(&to.stream, buffer, pieces)?)
+}
+
+/// One call of `read`; `None`: nothing came after all. A socket that gives less than `wanted` is empty: no further call is
+/// needed to find that out.
+fn read(stream: &TcpStream, wanted: usize, read: impl FnOnce() -> io::Result<usize>) -> io::Result<Option<usize>> {
+    let mut count = None;
+    let outcome = stream.try_io(Interest::READABLE, || {
+        let done = read()?;
+        count = Some(done);
+        if 0 < done && done < wanted { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match outcome {
+        Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
+        _ => Ok(count),
     }
 }
