@@ -10,6 +10,7 @@ pub(crate) mod provider;
 mod record;
 mod server;
 mod session;
+mod step;
 mod verify;
 
 pub use client::{ClientConfig, Origination, PeerExpectation, Roots};

@@ -6,13 +6,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncryptError};
 use rustls::{AlertDescription, CommonState, ProtocolVersion};
 
 use super::record::{FRAGMENT, Keys, PREFIX, Records, STRIDE};
+use super::step::{Step, Traffic, advance, not_ready};
 use super::{ClientConfig, ServerConfig, TlsError, TlsErrorKind};
 use crate::{CertificateInfo, SpiffeId, certificate};
 
@@ -53,18 +54,6 @@ pub struct Session {
     negotiated: Option<Box<Negotiated>>,
     /// What is to be sent before anything else: an alert, an answer to a key update.
     control: Vec<u8>,
-}
-
-/// What became of one step of the library's state machine.
-enum Step {
-    /// Call again: there may be more to do.
-    Again,
-    /// Nothing more can be done with the bytes at hand.
-    Blocked,
-    /// As `Blocked`, and application data may be written.
-    Ready,
-    /// The peer said that it sends nothing more.
-    PeerClosed,
 }
 
 impl Session {
@@ -421,59 +410,6 @@ impl Session {
     }
 }
 
-enum Traffic<'t, 'c> {
-    Client(&'t mut rustls::unbuffered::WriteTraffic<'c, ClientConnectionData>),
-    Server(&'t mut rustls::unbuffered::WriteTraffic<'c, ServerConnectionData>),
-}
-
 fn gone() -> TlsError {
     TlsError::new(TlsErrorKind::Closed, "the session has failed")
-}
-
-fn not_ready(error: Option<rustls::Error>) -> String {
-    error.map_or_else(|| "the session cannot send application data".to_owned(), |error| error.to_string())
-}
-
-/// Handles one state of the library; returns the bytes to drop from the input and what to do next.
-fn advance<Data>(
-    status: UnbufferedStatus<'_, '_, Data>,
-    plain: &mut Vec<u8>,
-    out: &mut Vec<u8>,
-) -> (usize, Result<Step, TlsError>) {
-    let UnbufferedStatus { mut discard, state } = status;
-    let step = match state {
-        Err(error) => Err(error.into()),
-        Ok(ConnectionState::ReadTraffic(mut traffic)) => loop {
-            match traffic.next_record() {
-                Some(Ok(record)) => {
-                    plain.extend_from_slice(record.payload);
-                    discard += record.discard;
-                }
-                Some(Err(error)) => break Err(error.into()),
-                None => break Ok(Step::Again),
-            }
-        },
-        Ok(ConnectionState::EncodeTlsData(mut data)) => {
-            encode(|room| data.encode(room), out);
-            Ok(Step::Again)
-        }
-        Ok(ConnectionState::TransmitTlsData(data)) => {
-            data.done();
-            Ok(Step::Again)
-        }
-        Ok(ConnectionState::BlockedHandshake | ConnectionState::Closed) => Ok(Step::Blocked),
-        Ok(ConnectionState::WriteTraffic(_)) => Ok(Step::Ready),
-        Ok(ConnectionState::PeerClosed) => Ok(Step::PeerClosed),
-        // Early data is never enabled; no other state exists today.
-        Ok(_) => Err(TlsError::new(TlsErrorKind::Malformed, "unexpected early data")),
-    };
-    (discard, step)
-}
-
-fn encode(mut encode: impl FnMut(&mut [u8]) -> Result<usize, EncodeError>, out: &mut Vec<u8>) {
-    let start = out.len();
-    let Err(EncodeError::InsufficientSize(size)) = encode(&mut []) else { return };
-    out.resize(start + size.required_size, 0);
-    let written = encode(&mut out[start..]).unwrap_or(0);
-    out.truncate(start + written);
 }
