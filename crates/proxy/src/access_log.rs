@@ -1,8 +1,12 @@
 //! One JSON line on stdout for each connection that ended.
 
+use std::fs::File;
 use std::io::Write;
-use std::sync::atomic::Ordering;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 use crate::connections::Record;
 use crate::settings::AccessLog;
@@ -14,7 +18,15 @@ const MAX_WAITING: usize = 1024;
 /// Writes the access log from a thread of its own, so that a slow reader never delays a connection.
 pub struct AccessLogger {
     which: AccessLog,
-    lines: Option<SyncSender<Record>>,
+    lines: Option<SyncSender<Line>>,
+    /// Lines that could not be written and are not counted in the metrics yet.
+    unwritten: Arc<AtomicU64>,
+}
+
+enum Line {
+    Of(Box<Record>),
+    /// Everything before this is written; who waits is told.
+    End(SyncSender<()>),
 }
 
 impl AccessLogger {
@@ -23,18 +35,25 @@ impl AccessLogger {
     /// # Errors
     /// No thread can be started.
     pub fn stdout(which: AccessLog) -> std::io::Result<Self> {
+        let unwritten = Arc::default();
         if which == AccessLog::Off {
-            return Ok(Self { which, lines: None });
+            return Ok(Self { which, lines: None, unwritten });
         }
         let (lines, waiting) = sync_channel(MAX_WAITING);
-        std::thread::Builder::new().name("access-log".to_owned()).stack_size(128 * 1024).spawn(move || write(&waiting))?;
-        Ok(Self { which, lines: Some(lines) })
+        let lost = Arc::clone(&unwritten);
+        // A file of our own has no buffer in which parts of lines would stay when a disk is full.
+        let mut stdout = File::from(std::io::stdout().as_fd().try_clone_to_owned()?);
+        std::thread::Builder::new()
+            .name("access-log".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(move || write_all(&waiting, &mut stdout, &lost))?;
+        Ok(Self { which, lines: Some(lines), unwritten })
     }
 
     /// A logger that writes nothing.
     #[must_use]
     pub fn silent() -> Self {
-        Self { which: AccessLog::Off, lines: None }
+        Self { which: AccessLog::Off, lines: None, unwritten: Arc::default() }
     }
 
     /// Logs a connection, if it is among those to be logged.
@@ -43,20 +62,39 @@ impl AccessLogger {
         if self.which == AccessLog::Refused && record.reason.is_none() {
             return;
         }
-        if let Err(TrySendError::Full(_)) = lines.try_send(record.clone()) {
-            metrics.log_lines_lost.fetch_add(1, Ordering::Relaxed);
+        let full = matches!(lines.try_send(Line::Of(Box::new(record.clone()))), Err(TrySendError::Full(_)));
+        let lost = self.unwritten.swap(0, Ordering::Relaxed) + u64::from(full);
+        metrics.log_lines_lost.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Waits until what was logged is written, for `patience` at most. Blocks its thread.
+    pub fn finish(&self, patience: Duration) {
+        let Some(lines) = &self.lines else { return };
+        let (written, done) = sync_channel(1);
+        // A log that nobody reads holds no stop up.
+        if lines.try_send(Line::End(written)).is_ok() {
+            let _ = done.recv_timeout(patience);
         }
     }
 }
 
-fn write(waiting: &Receiver<Record>) {
-    for record in waiting {
-        let Ok(mut line) = serde_json::to_vec(&record) else { continue };
-        line.push(b'\n');
-        let mut stdout = std::io::stdout().lock();
-        // A closed stdout ends the log, not the sidecar.
-        if stdout.write_all(&line).and_then(|()| stdout.flush()).is_err() {
-            return;
+fn write_all(waiting: &Receiver<Line>, to: &mut impl Write, lost: &AtomicU64) {
+    for line in waiting {
+        match line {
+            Line::Of(record) => {
+                // A full disk or a closed pipe ends neither the sidecar nor the log: there may be room again.
+                if write(&record, to).is_err() {
+                    lost.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            // Who waited may have gone.
+            Line::End(written) => drop(written.try_send(())),
         }
     }
+}
+
+fn write(record: &Record, to: &mut impl Write) -> std::io::Result<()> {
+    let mut line = serde_json::to_vec(record)?;
+    line.push(b'\n');
+    to.write_all(&line)
 }

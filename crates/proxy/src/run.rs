@@ -229,6 +229,7 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     connections.close();
     // What was cut has its records and counters written.
     let _ = tokio::time::timeout(std::time::Duration::from_secs(1), connections.wait()).await;
+    sidecar.log.finish(std::time::Duration::from_secs(1));
     end.cancel();
     Ok(())
 }

@@ -202,7 +202,6 @@ impl Connections {
 
     /// Takes a connection out, and remembers it. Returns its record.
     pub fn finish(&self, connection: &Connection) -> Record {
-        self.lock().remove(&connection.id);
         if let Some(series) = connection.series.get() {
             series.closed.fetch_add(1, Ordering::Relaxed);
         }
@@ -212,6 +211,9 @@ impl Connections {
             finished.pop_front();
         }
         finished.push_back(record.clone());
+        drop(finished);
+        // Last, so that a connection is always to be found in one of the two.
+        self.lock().remove(&connection.id);
         record
     }
 
@@ -230,8 +232,10 @@ impl Connections {
     /// The last finished ones, oldest first, then the open ones.
     #[must_use]
     pub fn records(&self) -> Vec<Record> {
-        let mut records: Vec<Record> = self.finished.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         let mut live = self.live();
+        let mut records: Vec<Record> = self.finished.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        // One that finished meanwhile is in both.
+        live.retain(|connection| records.iter().all(|record| record.id != connection.id));
         live.sort_by_key(|connection| connection.id);
         records.extend(live.iter().map(|connection| Record::of(connection, None)));
         records
