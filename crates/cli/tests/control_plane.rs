@@ -131,7 +131,7 @@ fn a_full_disk_keeps_what_runs() {
     std::fs::write(folder.path().join("config/shop.yaml"), SHOP).unwrap();
     let state = folder.path().join("state");
     let script = format!(
-        "mount -t tmpfs -o size=160k,mode=0700 tmpfs {0} && ( while [ ! -e {1}/fill ]; do sleep 0.05; done; dd if=/dev/zero of={0}/filler bs=1k 2>/dev/null; touch {1}/full; while [ -e {1}/fill ]; do sleep 0.05; done; rm {0}/filler ) & exec \"$@\"",
+        "mount -t tmpfs -o size=160k,mode=0700 tmpfs {0} || exit 1; ( while [ ! -e {1}/fill ]; do sleep 0.05; done; dd if=/dev/zero of={0}/filler bs=1k 2>/dev/null; touch {1}/full; while [ -e {1}/fill ]; do sleep 0.05; done; rm {0}/filler ) & exec \"$@\"",
         state.display(),
         folder.path().display()
     );

@@ -268,4 +268,17 @@ mod tests {
         }
         assert_eq!(std::fs::read_to_string(path).unwrap_or_default(), document(), "run with UPDATE_DOCS=1");
     }
+
+    #[test]
+    fn every_case_has_its_test() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+        let places = ["proxy/tests/unbreakable", "cli/tests/unbreakable"];
+        let files = places.iter().flat_map(|place| std::fs::read_dir(format!("{folder}/{place}")).unwrap());
+        let source: String = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap()).collect();
+        for case in CASES {
+            assert!(source.contains(&format!("fn {}(", case.name)), "{} has no test", case.name);
+        }
+        let count = |group| CASES.iter().filter(|case| case.group == group).count();
+        assert_eq!([HANDSHAKE, MISMATCH, FLOODS, RESOURCES, PROCESS].map(count), [18, 9, 6, 7, 7]);
+    }
 }

@@ -1,0 +1,205 @@
+//! Group Process.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use mutua_lab::Ending;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::common::PATIENCE;
+use crate::mesh::{BACK, Mesh, PORT, Seen, echo, in_lab, until};
+
+fn signal(process: &mutua_lab::Process, signal: Signal) {
+    kill_process(Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap(), signal).expect("it runs");
+}
+
+/// Writes until the connection breaks; tells how it broke.
+fn pour(mut stream: TcpStream) -> std::thread::JoinHandle<std::io::Error> {
+    let mut reader = stream.try_clone().unwrap();
+    std::thread::spawn(move || while reader.read(&mut [0; 65536]).is_ok_and(|count| count > 0) {});
+    std::thread::spawn(move || {
+        let chunk = [7; 65536];
+        loop {
+            if let Err(error) = stream.write_all(&chunk) {
+                return error;
+            }
+        }
+    })
+}
+
+#[test]
+fn killed_mid_transfer() {
+    in_lab("process::killed_mid_transfer", |folder| {
+        let (mesh, front, back) = Mesh::whole(folder, &[]);
+        for (victim, other) in [(front, "back"), (back, "front")] {
+            let name = victim.name().to_owned();
+            let pouring = pour(mesh.call().expect("served"));
+            let moved = || {
+                mesh.admin(other, "/connections").is_some_and(|all| {
+                    all.as_array()
+                        .unwrap()
+                        .iter()
+                        .any(|record| record["state"] == "open" && record["received_bytes"].as_u64() > Some(1 << 20))
+                })
+            };
+            until("a megabyte", moved);
+            let before = mesh.seen.lock().unwrap().len();
+            signal(&victim, Signal::KILL);
+            pouring.join().unwrap();
+            drop(victim);
+            until("the end at the application", || mesh.seen.lock().unwrap().len() > before);
+            let seen = mesh.seen.lock().unwrap().last().cloned().unwrap();
+            // When its own sidecar dies, the kernel closes the socket to the application; only the other one can tell a
+            // broken stream from a whole one.
+            assert!(name == "back" || matches!(seen, Seen::Broken(_)), "{seen:?}");
+            let again = mesh.sidecar(&name, &[], &[]);
+            mesh.until_ready(&name);
+            mesh.is_served();
+            std::mem::forget(again);
+            if other == "back" {
+                continue;
+            }
+            return;
+        }
+    });
+}
+
+#[test]
+fn control_plane_killed() {
+    in_lab("process::control_plane_killed", |folder| {
+        let (mut mesh, _front, _back) = Mesh::whole(folder, &[]);
+        let mut bystander = mesh.call().unwrap();
+        echo(&mut bystander, b"before").unwrap();
+        mesh.kill_control_plane();
+        mesh.policy("STRICT");
+        for _ in 0..5 {
+            mesh.is_served();
+        }
+        let mut clear = mesh.from("shop/evil", (BACK, PORT)).unwrap();
+        echo(&mut clear, b"in clear").expect("the last policy stays in force");
+        echo(&mut bystander, b"during").expect("the bystander goes on");
+        mesh.start_control_plane();
+        until("the new policy", || mesh.admin("back", "/policy?port=8080").is_some_and(|policy| policy["mode"] == "STRICT"));
+        let mut clear = mesh.from("shop/evil", (BACK, PORT)).unwrap();
+        assert!(echo(&mut clear, b"in clear").is_err(), "and is kept");
+        until("the record", || mesh.refusals("back", "PLAINTEXT_ON_STRICT_PORT") == 1);
+        echo(&mut bystander, b"after").expect("the bystander goes on");
+        mesh.is_served();
+    });
+}
+
+#[test]
+fn stopped_with_live_connections() {
+    in_lab("process::stopped_with_live_connections", |folder| {
+        let mesh = Mesh::start(folder, &[]);
+        let back = mesh.sidecar("back", &[], &["--drain", "3s", "--access-log", "refused"]);
+        let _front = mesh.sidecar("front", &[], &[]);
+        mesh.until_ready("back");
+        mesh.until_ready("front");
+        let (mut stays, mut leaves) = (mesh.call().unwrap(), mesh.call().unwrap());
+        echo(&mut stays, b"one").unwrap();
+        echo(&mut leaves, b"two").unwrap();
+        back.ask_to_end();
+        until("the stop", || mesh.said("back").contains("stopping: open connections go on"));
+        echo(&mut stays, b"goes on").expect("for a while");
+        echo(&mut leaves, b"goes on").expect("for a while");
+        drop(leaves);
+        assert!(stays.read(&mut [0; 16]).is_err(), "then it is reset");
+        let Ending::Asked(status) = back.end(PATIENCE) else { panic!("it did not end: {}", mesh.said("back")) };
+        assert_eq!(status.code(), Some(0));
+        let said = mesh.said("back");
+        assert_eq!(said.matches("\"reason\":\"SHUTDOWN\"").count(), 1, "one record, of the one that stayed: {said}");
+        let again = mesh.sidecar("back", &[], &[]);
+        mesh.until_ready("back");
+        mesh.is_served();
+        drop(again);
+    });
+}
+
+#[test]
+fn restart_without_control_plane() {
+    in_lab("process::restart_without_control_plane", |folder| {
+        let (mut mesh, _front, back) = Mesh::whole(folder, &[]);
+        mesh.policy("STRICT");
+        until("the policy", || mesh.admin("back", "/policy?port=8080").is_some_and(|policy| policy["mode"] == "STRICT"));
+        mesh.kill_control_plane();
+        drop(back);
+        let mut back = mesh.sidecar("back", &[], &[]);
+        until("its admin socket", || mesh.admin("back", "/certs").is_some_and(|certs| certs["leaf"]["serial"].is_string()));
+        let mut clear = mesh.from("shop/evil", (BACK, PORT)).unwrap();
+        assert!(echo(&mut clear, b"in clear").is_err(), "nothing is served without a policy");
+        until("the record", || mesh.refusals("back", "NOT_READY") >= 1);
+        assert!(mesh.seen.lock().unwrap().is_empty(), "the application heard nothing");
+        assert_eq!(back.ended(), None);
+        mesh.start_control_plane();
+        mesh.until_ready("back");
+        mesh.is_served();
+    });
+}
+
+#[test]
+fn two_on_one_port() {
+    in_lab("process::two_on_one_port", |folder| {
+        let (mesh, _front, mut back) = Mesh::whole(folder, &[]);
+        let mut bystander = mesh.call().unwrap();
+        echo(&mut bystander, b"before").unwrap();
+        let state = folder.join("state-second");
+        std::fs::create_dir(&state).unwrap();
+        for file in ["key.pem", "cert-chain.pem"] {
+            std::fs::copy(mesh.state("back").join(file), state.join(file)).unwrap();
+        }
+        let second = mesh.sidecar_at("back", &state, &[], &[]);
+        let Ending::Asked(status) = wait(second) else { panic!("it still runs") };
+        assert_eq!(status.code(), Some(2));
+        let said = mesh.said("back");
+        assert!(said.contains("cannot listen on 0.0.0.0:15006: Address already in use"), "{said}");
+        let same = mesh.sidecar("back", &[], &[]);
+        let Ending::Asked(status) = wait(same) else { panic!("it still runs") };
+        assert_eq!(status.code(), Some(2), "the same state folder");
+        echo(&mut bystander, b"after").expect("the bystander goes on");
+        mesh.is_served();
+        assert_eq!(back.ended(), None);
+    });
+}
+
+/// Waits for a process that ends by itself.
+fn wait(mut process: mutua_lab::Process) -> Ending {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while std::time::Instant::now() < deadline {
+        if let Some(status) = process.ended() {
+            return Ending::Asked(status);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ending::Killed
+}
+
+/// Calls without pause; counts what is answered and what fails.
+fn load(mesh: &Mesh, over: &AtomicBool, served: &AtomicU64, failed: &AtomicU64) {
+    while !over.load(Ordering::Relaxed) {
+        let done = mesh.call().and_then(|mut stream| echo(&mut stream, b"under load"));
+        let count = if done.is_ok() { served } else { failed };
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+#[ignore = "waits for the replacement of the binary"]
+fn upgrade_under_load() {
+    in_lab("process::upgrade_under_load", |folder| {
+        let (mesh, _front, back) = Mesh::whole(folder, &[]);
+        let (over, served, failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| load(&mesh, &over, &served, &failed));
+            until("load", || served.load(Ordering::Relaxed) > 20);
+            signal(&back, Signal::HUP);
+            let before = served.load(Ordering::Relaxed);
+            until("load after it", || served.load(Ordering::Relaxed) > before + 50);
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(failed.load(Ordering::Relaxed), 0);
+        mesh.is_served();
+    });
+}
