@@ -20,8 +20,16 @@ pub struct Sidecar {
 /// One egress listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Egress {
-    /// Its port; 0 for all ports.
+    /// Its port; 0 for all ports, as for a forward proxy (`HTTP_PROXY`).
     pub port: u16,
     /// `namespace/host` patterns, as written.
     pub hosts: Vec<String>,
+}
+
+impl Egress {
+    /// Whether it is for that port.
+    #[must_use]
+    pub fn takes(&self, port: u16) -> bool {
+        self.port == 0 || self.port == port
+    }
 }

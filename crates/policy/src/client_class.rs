@@ -1,7 +1,7 @@
 //! Which clients get the same destinations: those of namespaces for which no rule, service or Sidecar makes a
 //! difference share one view of the mesh.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use mutua_model::{Labels, Mesh};
@@ -42,6 +42,13 @@ impl Views {
         for sidecar in &mesh.sidecars {
             views.own.insert(sidecar.meta.namespace().to_owned());
         }
+        // Of one host a namespace sees its own service before others.
+        let mut spaces: HashMap<&str, HashSet<&str>> = HashMap::new();
+        for service in services {
+            spaces.entry(&service.host).or_default().insert(&service.namespace);
+        }
+        let rivals = spaces.into_values().filter(|spaces| spaces.len() > 1).flatten();
+        views.own.extend(rivals.map(str::to_owned));
         let differs = |namespace: &&String| rules.selects_in(namespace) || sidecars.selects_in(namespace);
         views.by_label = views.own.iter().filter(differs).cloned().collect();
         views

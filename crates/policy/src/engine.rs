@@ -205,18 +205,9 @@ impl Engine {
         self.names.at_address(address).iter().map(|at| &self.services[*at])
     }
 
-    /// Of several services with one host the one a client sees: what is private to its namespace, else the first (those
-    /// of Kubernetes before ServiceEntries, then the oldest); with a Sidecar's egress section its own namespace's.
+    /// Of all services with one host the one that a client's sidecar takes for a port.
     pub(crate) fn visible<'e>(&'e self, client: &Workload, candidates: &[&'e Service], port: u16) -> Option<&'e Service> {
-        let sidecar = self.sidecars.of(client);
-        let sees = |service: &&&Service| {
-            visibility::exported(service, &client.namespace) && visibility::imported(sidecar, &client.namespace, service, port)
-        };
-        let limited = sidecar.is_some_and(|sidecar| sidecar.egress.is_some());
-        let comes_first =
-            |service: &&&Service| service.namespace == client.namespace && (limited || visibility::private(service));
-        let first = candidates.iter().filter(sees).find(comes_first);
-        first.or_else(|| candidates.iter().find(sees)).copied()
+        visibility::providing(self.sidecars.of(client), &client.namespace, candidates, port)
     }
 
     /// The DestinationRule that a client uses for a service.

@@ -87,16 +87,15 @@ impl Engine {
     fn destination(&self, client: &Workload, host: &str) -> Option<Destination> {
         let candidates = self.services_of_exact_host(host);
         let numbers: BTreeSet<u16> = candidates.iter().flat_map(|service| service.ports.iter().map(|port| port.number)).collect();
-        let service = numbers.iter().find_map(|number| self.visible(client, &candidates, *number))?;
+        let known: Vec<_> = numbers.iter().filter_map(|port| Some((*port, self.visible(client, &candidates, *port)?))).collect();
+        let (_, service) = known.first().copied()?;
         let rule = self.rule(client, service);
-        let mut ports = Vec::new();
-        for (position, port) in service.ports.iter().enumerate() {
-            if port.protocol == AppProtocol::Udp || self.visible(client, &[service], port.number).is_none() {
-                continue;
-            }
-            let decision = self.decide(service, rule, (position, port.number), None);
-            ports.push(self.destination_port(service, position, &decision));
-        }
+        let of_port = |(port, service): (u16, &Service)| {
+            let (position, _) = service.port(port)?;
+            let decision = self.decide(service, rule, (position, port), None);
+            Some(self.destination_port(service, position, &decision))
+        };
+        let ports = known.into_iter().filter_map(of_port).collect();
         let passthrough = service.undirected || rule.is_some_and(|rule| crate::destination_rule::tls::is_passthrough(rule, None));
         Some(Destination {
             host: service.host.clone(),

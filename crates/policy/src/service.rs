@@ -27,14 +27,16 @@ pub(crate) struct Service {
     pub(crate) namespace: String,
     pub(crate) meta: Meta,
     pub(crate) ports: Vec<ServicePort>,
+    /// Resolution of a ServiceEntry; `None` for Kubernetes' own.
+    pub(crate) resolution: Option<Resolution>,
+    /// The labels of its workloads.
+    pub(crate) selector: Option<Labels>,
     /// Captured addresses or prefixes.
     pub(crate) addresses: Vec<String>,
     /// A Kubernetes Service without a cluster address.
     pub(crate) headless: bool,
     /// The original address is dialled (ServiceEntry resolution NONE).
     pub(crate) undirected: bool,
-    /// A ServiceEntry whose addresses come from DNS.
-    pub(crate) by_name: bool,
     /// A ServiceEntry that is outside the mesh.
     pub(crate) external: bool,
     /// Written as a ServiceEntry.
@@ -63,7 +65,19 @@ pub(crate) struct Endpoint {
     pub(crate) counts: bool,
 }
 
+impl Endpoint {
+    /// Whether its account is one of its service's: it has one, and serves some port.
+    pub(crate) fn gives_account(&self) -> bool {
+        self.counts && !self.service_account.is_empty() && self.ports.iter().any(Option::is_some)
+    }
+}
+
 impl Service {
+    /// Whether DNS finds its endpoints.
+    pub(crate) fn resolved_by_name(&self) -> bool {
+        matches!(self.resolution, Some(Resolution::Dns | Resolution::DynamicDns))
+    }
+
     /// The declared port of that number.
     pub(crate) fn port(&self, number: u16) -> Option<(usize, &ServicePort)> {
         self.ports.iter().enumerate().find(|(_, port)| port.number == number && port.protocol != AppProtocol::Udp)
@@ -72,11 +86,6 @@ impl Service {
     /// Whether the original address is dialled, so that endpoints cannot be told apart by the client's TLS.
     pub(crate) fn original_destination(&self) -> bool {
         self.headless || self.undirected
-    }
-
-    /// Whether its endpoints are discovered by host and namespace.
-    pub(crate) fn discovers(&self) -> bool {
-        !self.by_name && !self.undirected
     }
 
     /// The endpoints that serve a port (by position), with their own port.
@@ -99,7 +108,7 @@ pub(crate) fn all(mesh: &Mesh, workloads: &[Workload]) -> Vec<Service> {
         services.extend(entry.hosts.iter().map(|host| of_entry(mesh, entry, host, &lookup)));
     }
     services.sort_by(|a, b| (a.entry, a.meta.age_order(), &a.host).cmp(&(b.entry, b.meta.age_order(), &b.host)));
-    shared_endpoints::share(&mut services);
+    shared_endpoints::share(&mut services, &mesh.config.trust_domain);
     for service in &mut services {
         service.identities = identities(mesh, service);
     }
@@ -189,7 +198,9 @@ fn of_service(mesh: &Mesh, service: &mutua_model::Service, lookup: &Lookup<'_>) 
         Some(selector) => {
             let of =
                 |at: usize| lookup.endpoint(at, service.ports.iter().map(|port| target(&lookup.workloads[at], port)).collect());
-            lookup.selected(namespace, selector).into_iter().map(of).collect()
+            // Headless services select pods only.
+            let selectable = |at: &usize| !service.headless || lookup.workloads[*at].kind != Kind::WorkloadEntry;
+            lookup.selected(namespace, selector).into_iter().filter(selectable).map(of).collect()
         }
         None => of_slices(service, lookup),
     };
@@ -199,10 +210,11 @@ fn of_service(mesh: &Mesh, service: &mutua_model::Service, lookup: &Lookup<'_>) 
         name: name.to_owned(),
         namespace: namespace.to_owned(),
         ports: service.ports.clone(),
+        resolution: None,
+        selector: service.selector.clone(),
         addresses,
         headless: service.headless,
         undirected: false,
-        by_name: false,
         external: false,
         entry: false,
         export_to: annotated_export(&service.meta).unwrap_or_else(|| mesh.config.default_service_export_to.clone()),
@@ -213,37 +225,39 @@ fn of_service(mesh: &Mesh, service: &mutua_model::Service, lookup: &Lookup<'_>) 
     }
 }
 
-/// The workload port behind a Service port. A WorkloadEntry's named ports come first, then `targetPort`.
+/// The workload port behind a Service port. Of a WorkloadEntry a number yields to its port of the Service port's name,
+/// and a name has to be one of its ports (`serviceInstanceFromWorkloadInstance`).
 fn target(workload: &Workload, port: &ServicePort) -> Option<u16> {
-    let named = |name: &str| workload.entry_ports.iter().find(|(known, _)| known == name).map(|(_, number)| *number);
-    if let Some(number) = named(&port.name).filter(|_| !port.name.is_empty()) {
-        return Some(number);
-    }
+    let of_entry = |name: &str| workload.entry_ports.iter().find(|(known, _)| known == name).map(|(_, number)| *number);
     match &port.target {
-        TargetPort::Number(number) => Some(*number),
-        TargetPort::Named(name) if workload.kind == Kind::WorkloadEntry => Some(named(name).unwrap_or(port.number)),
+        TargetPort::Number(number) => Some(of_entry(&port.name).unwrap_or(*number)),
+        TargetPort::Named(name) if workload.kind == Kind::WorkloadEntry => of_entry(name),
         TargetPort::Named(name) => workload.ports.iter().find(|known| known.tcp && known.name == *name).map(|known| known.number),
     }
 }
 
 fn of_slices(service: &mutua_model::Service, lookup: &Lookup<'_>) -> Vec<Endpoint> {
     let key = (service.meta.namespace(), service.meta.name());
-    let mut seen = HashSet::new();
-    let mut endpoints = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    let mut endpoints: Vec<Endpoint> = Vec::new();
     for slice in lookup.slices.get(&key).into_iter().flatten() {
         let ports: Vec<Option<u16>> = service.ports.iter().map(|port| slice_port(slice, port)).collect();
         for listed in slice.endpoints.iter().filter(|listed| listed.ready) {
-            let Some(address) = listed.addresses.first() else { continue };
-            if !seen.insert(address.clone()) {
-                continue;
+            for address in &listed.addresses {
+                // Slices of one address may list different ports.
+                if let Some(known) = places.get(address.as_str()).and_then(|at| endpoints.get_mut(*at)) {
+                    known.ports.iter_mut().zip(&ports).for_each(|(known, more)| *known = known.or(*more));
+                    continue;
+                }
+                places.insert(address, endpoints.len());
+                let pod = listed.pod.as_ref().and_then(|(space, name)| lookup.pods.get(&(space.as_str(), name.as_str())));
+                // Without a reference the address tells, within the namespace.
+                let at_address = || lookup.by_address.get(&(key.0, address.clone()));
+                endpoints.push(match pod.or_else(at_address) {
+                    Some(at) => Endpoint { address: Some(address.clone()), ..lookup.endpoint(*at, ports.clone()) },
+                    None => stranger(service.meta.namespace(), address, ports.clone()),
+                });
             }
-            let pod = listed.pod.as_ref().and_then(|(namespace, name)| lookup.pods.get(&(namespace.as_str(), name.as_str())));
-            // Without a reference the address tells, within the namespace.
-            let at_address = || lookup.by_address.get(&(key.0, address.clone()));
-            endpoints.push(match pod.or_else(at_address) {
-                Some(at) => Endpoint { address: Some(address.clone()), ..lookup.endpoint(*at, ports.clone()) },
-                None => stranger(service.meta.namespace(), address, ports.clone()),
-            });
         }
     }
     endpoints
@@ -287,10 +301,11 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, host: &str, lookup: 
         name: host.to_owned(),
         namespace: namespace.to_owned(),
         ports: entry.ports.clone(),
+        resolution: Some(entry.resolution),
+        selector: entry.workload_selector.clone(),
         addresses: entry.addresses.iter().map(|address| canonical(address)).collect(),
         headless: false,
         undirected: entry.resolution == Resolution::None,
-        by_name: named,
         external: !entry.mesh_internal,
         entry: true,
         export_to: export_to.clone(),
@@ -347,7 +362,7 @@ pub(crate) fn identity(trust_domain: &str, namespace: &str, account: &str) -> St
 /// The identities that a service's endpoints may show: its accounts and those it names, each in every trust domain.
 fn identities(mesh: &Mesh, service: &Service) -> Arc<[String]> {
     let domain = &mesh.config.trust_domain;
-    let counting = service.endpoints.iter().filter(|endpoint| endpoint.counts && !endpoint.service_account.is_empty());
+    let counting = service.endpoints.iter().filter(|endpoint| endpoint.gives_account());
     let accounts: BTreeSet<(&str, &str)> =
         counting.map(|endpoint| (endpoint.namespace.as_str(), endpoint.service_account.as_str())).collect();
     let known = accounts.into_iter().map(|(namespace, account)| identity(domain, namespace, account));

@@ -1,8 +1,9 @@
 //! What a client's sidecar knows of: `exportTo` of services, and the `Sidecar` resource.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use mutua_model::sidecar::Egress;
 use mutua_model::{Mesh, OutboundPolicy, Sidecar};
 
 use crate::host;
@@ -57,34 +58,128 @@ impl Sidecars {
     }
 }
 
-/// Whether a service is exported to a namespace.
-pub(crate) fn exported(service: &Service, namespace: &str) -> bool {
-    service.export_to.iter().any(|to| match to.as_str() {
-        "*" => true,
-        "." => service.namespace == namespace,
-        named => named == namespace,
-    })
+/// Whether a service is exported to a namespace: `*` beats everything, `~` everything else (`initServiceRegistry`).
+fn exported(service: &Service, namespace: &str) -> bool {
+    let to = |wanted: &str| service.export_to.iter().any(|to| to == wanted);
+    to("*") || (!to("~") && (to(namespace) || (to(".") && service.namespace == namespace)))
 }
 
-/// Whether a service is exported to its own namespace and no other.
-pub(crate) fn private(service: &Service) -> bool {
-    !service.export_to.is_empty() && service.export_to.iter().all(|to| *to == "." || *to == service.namespace)
+/// Of services with one host, the one that a client's sidecar takes for a port (`SidecarScope`). `candidates` are all
+/// that have the host, those of Kubernetes first.
+pub(crate) fn providing<'e>(
+    sidecar: Option<&Arc<Sidecar>>,
+    namespace: &str,
+    candidates: &[&'e Service],
+    port: u16,
+) -> Option<&'e Service> {
+    let listeners = sidecar.and_then(|sidecar| sidecar.egress.as_deref());
+    if let [only] = candidates {
+        let passes = |listener: &Egress| listener.takes(port) && imports(listener, namespace, only);
+        let imported = listeners.is_none_or(|listeners| listeners.iter().any(passes));
+        return Some(*only).filter(|only| only.port(port).is_some() && exported(only, namespace) && imported);
+    }
+    let mut visible: Vec<&Service> = candidates.iter().copied().filter(|service| exported(service, namespace)).collect();
+    visible.sort_by_key(|service| (service.export_to.iter().any(|to| to == "*"), age(service)));
+    let mut known = Known::default();
+    match listeners {
+        None => known.import(&visible, namespace, (0, false)),
+        Some(listeners) => listeners.iter().for_each(|listener| {
+            let has_port = |service: &Service| listener.port == 0 || service.port(listener.port).is_some();
+            let imported = |service: &&Service| imports(listener, namespace, service) && has_port(service);
+            let imported: Vec<_> = visible.iter().copied().filter(imported).collect();
+            known.import(&imported, namespace, (listener.port, is_exact(listener)));
+        }),
+    }
+    known.ports.get(&port).copied()
 }
 
-/// Whether a Sidecar lets a service's port through; without one, or without an egress section, everything passes.
-pub(crate) fn imported(sidecar: Option<&Arc<Sidecar>>, client_namespace: &str, service: &Service, port: u16) -> bool {
-    let Some(egress) = sidecar.and_then(|sidecar| sidecar.egress.as_ref()) else { return true };
-    let listeners = egress.iter().filter(|listener| listener.port == 0 || listener.port == port);
-    listeners.flat_map(|listener| &listener.hosts).any(|pattern| matches(pattern, client_namespace, service))
+/// Services of one host are of the same age by name: their namespaces decide.
+fn age(service: &Service) -> (Option<i64>, &str, &str) {
+    (service.meta.created, &service.namespace, service.meta.name())
 }
 
-fn matches(pattern: &str, client_namespace: &str, service: &Service) -> bool {
-    let (namespace, name) = pattern.split_once('/').unwrap_or(("*", pattern));
-    let in_namespace = match namespace {
-        "*" => true,
-        "." => service.namespace == client_namespace,
-        "~" => false,
+/// What a sidecar takes one host for.
+#[derive(Default)]
+struct Known<'e> {
+    first: Option<&'e Service>,
+    ports: BTreeMap<u16, &'e Service>,
+}
+
+impl<'e> Known<'e> {
+    /// Adds what one listener imports: services of one namespace, the client's own if there is one, else that of a
+    /// Kubernetes Service, else the first (`selectServices`).
+    fn import(&mut self, services: &[&'e Service], client: &str, (port, exact): (u16, bool)) {
+        let mut chosen: Option<&Service> = None;
+        for service in services {
+            let better = match chosen {
+                None => true,
+                Some(_) if service.namespace == client => true,
+                Some(known) => known.entry && !service.entry && known.namespace != client,
+            };
+            if better {
+                chosen = Some(service);
+            }
+        }
+        let Some(chosen) = chosen else { return };
+        let of_namespace = services.iter().copied().filter(|service| service.namespace == chosen.namespace);
+        // Where all hosts are exact they are looked up, and only one service of a namespace is found.
+        let kubernetes = exact.then(|| of_namespace.clone().find(|service| !service.entry)).flatten();
+        let most = if exact { 1 } else { usize::MAX };
+        for service in kubernetes.into_iter().chain(of_namespace).take(most) {
+            self.add(service, port);
+        }
+    }
+
+    /// Kubernetes' services come before all others; what is alike is merged port by port (`appendSidecarServices`).
+    fn add(&mut self, service: &'e Service, only: u16) {
+        match self.first {
+            Some(first) if !first.entry && service.entry => return,
+            Some(first) if first.entry && !service.entry => self.ports.clear(),
+            Some(first) if !std::ptr::eq(first, service) && !alike(first, service) => return,
+            _ => {}
+        }
+        if self.first.is_none_or(|first| first.entry && !service.entry) {
+            self.first = Some(service);
+        }
+        for port in service.ports.iter().filter(|port| only == 0 || port.number == only) {
+            self.ports.entry(port.number).or_insert(service);
+        }
+    }
+}
+
+/// Whether two services of one host are taken for one (`canMergeServices`).
+fn alike(a: &Service, b: &Service) -> bool {
+    let export = |service: &'_ Service| service.export_to.iter().cloned().collect::<BTreeSet<_>>();
+    a.namespace == b.namespace
+        && a.resolution == b.resolution
+        && a.meta.labels == b.meta.labels
+        && a.selector == b.selector
+        && export(a) == export(b)
+}
+
+/// Whether a listener of a Sidecar names a service. Hosts of namespaces that begin with `~` are left out.
+fn imports(listener: &Egress, client: &str, service: &Service) -> bool {
+    let split = |pattern: &'_ String| -> (String, String) {
+        let (namespace, name) = pattern.split_once('/').unwrap_or(("*", pattern));
+        (namespace.to_owned(), name.to_owned())
+    };
+    let of = |namespace: &str| match namespace {
+        "*" | "" => true,
+        "." => service.namespace == client,
         named => service.namespace == named,
     };
-    in_namespace && host::covers(name, &service.host)
+    let covered = |excluding: bool| {
+        listener.hosts.iter().map(split).any(|(namespace, name)| {
+            let left_out = namespace.strip_prefix('~');
+            left_out.is_some() == excluding && of(left_out.unwrap_or(&namespace)) && host::covers(&name, &service.host)
+        })
+    };
+    covered(false) && !covered(true)
+}
+
+/// Whether a listener names all its services one by one.
+fn is_exact(listener: &Egress) -> bool {
+    let wide =
+        |pattern: &&String| pattern.starts_with("*/") || pattern.split_once('/').is_some_and(|(_, name)| host::is_wildcard(name));
+    !listener.hosts.iter().filter(|pattern| !pattern.starts_with('~')).any(|pattern| wide(&pattern))
 }

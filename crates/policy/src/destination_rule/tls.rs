@@ -46,8 +46,8 @@ pub(crate) fn of_cluster(rule: &MergedRule, port: u16, subset: Option<&str>) -> 
 /// The mode that marks endpoints: a port's entry counts only if it has `tls` (`mtlsDisabledByDR`).
 pub(crate) fn of_endpoint(rule: &MergedRule, port: u16, subset: Option<&str>) -> Option<ClientTlsMode> {
     let mode = |policy: &TrafficPolicy| {
-        let entry = policy.ports.iter().find(|(number, _)| *number == port).and_then(|(_, entry)| entry.tls.as_ref());
-        entry.or(policy.tls.as_ref()).map(|tls| tls.mode)
+        let entries = policy.ports.iter().filter(|(number, _)| *number == port);
+        entries.filter_map(|(_, entry)| entry.tls.as_ref()).next().or(policy.tls.as_ref()).map(|tls| tls.mode)
     };
     let inner = subset.and_then(|name| rule.subset(name)).and_then(|subset| subset.value.policy.as_ref()).and_then(mode);
     inner.or_else(|| rule.policy.as_ref().and_then(|policy| mode(&policy.value)))

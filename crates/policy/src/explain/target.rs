@@ -76,7 +76,8 @@ impl Engine {
         }
         let Some(at) = self.names.workload_at.get(&address).copied() else { return Ok(Target::Unknown) };
         for (service, _) in self.services_of(at).filter(|(service, _)| service.headless) {
-            let declared = service.port(port).filter(|_| self.visible(client, &[service], port).is_some());
+            let known = self.visible(client, &self.services_of_exact_host(&service.host), port);
+            let declared = service.port(port).filter(|_| known.is_some_and(|known| std::ptr::eq(known, service)));
             if let Some((position, _)) = declared {
                 return Ok(Target::Service { service, position, only: Some(at) });
             }
@@ -84,21 +85,28 @@ impl Engine {
         Ok(Target::Direct { workload: at })
     }
 
+    /// What the sidecar of a client takes for `port` of the first host among `candidates` that it knows.
     fn among<'e>(&'e self, client: &Workload, candidates: &[&'e Service], port: u16) -> Result<Target<'e>, QueryError> {
-        let declaring: Vec<&Service> = candidates.iter().copied().filter(|service| service.port(port).is_some()).collect();
-        let Some(first) = declaring.first() else {
+        let position = |service: &Service| service.port(port).map(|(position, _)| position);
+        let Some((first, at)) = candidates.iter().find_map(|service| Some((*service, position(service)?))) else {
             let mut declared: Vec<u16> =
                 candidates.iter().flat_map(|service| service.ports.iter().map(|port| port.number)).collect();
             declared.sort_unstable();
             declared.dedup();
             return Err(QueryError::UnknownPort { service: candidates[0].host.clone(), port, declared });
         };
-        let position = |service: &Service| service.port(port).map_or(0, |(position, _)| position);
-        Ok(match self.visible(client, &declaring, port) {
-            // A client without sidecar sees whatever the cluster has.
-            _ if !client.sidecar => Target::Service { service: first, position: position(first), only: None },
-            Some(service) => Target::Service { service, position: position(service), only: None },
-            None => Target::Hidden { service: first, position: position(first) },
+        // A client without sidecar sees whatever the cluster has.
+        if !client.sidecar {
+            return Ok(Target::Service { service: first, position: at, only: None });
+        }
+        let known = candidates.iter().find_map(|service| {
+            let known = self.visible(client, &self.services_of_exact_host(&service.host), port)?;
+            let asked = candidates.iter().any(|candidate| std::ptr::eq(*candidate, known));
+            position(known).filter(|_| asked).map(|position| (known, position))
+        });
+        Ok(match known {
+            Some((service, position)) => Target::Service { service, position, only: None },
+            None => Target::Hidden { service: first, position: at },
         })
     }
 }

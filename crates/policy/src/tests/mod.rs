@@ -10,6 +10,7 @@ mod peer_authentications;
 mod properties;
 mod reference;
 mod registry;
+mod scope;
 
 use std::sync::Arc;
 

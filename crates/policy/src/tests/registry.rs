@@ -62,58 +62,6 @@ spec:
     assert_eq!(ask(&engine(&elsewhere), "foo/sleep", "web.bar:8000").endpoints.len(), 1, "another namespace");
 }
 
-const TWICE: &str = r"---
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: old, namespace: bar, creationTimestamp: 2020-01-01T00:00:00Z}
-spec:
-  hosts: [db.example.com]
-  location: MESH_INTERNAL
-  resolution: STATIC
-  ports: [{number: 5432, name: tcp, protocol: TCP}]
-  endpoints: [{address: 192.0.2.1}]
----
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: new, namespace: foo, creationTimestamp: 2021-01-01T00:00:00Z}
-spec:
-  hosts: [db.example.com]
-  location: MESH_INTERNAL
-  resolution: STATIC
-  ports: [{number: 5432, name: tcp, protocol: TCP}]
-  endpoints: [{address: 192.0.2.2}]
-";
-
-#[test]
-fn of_one_host_the_oldest_counts_but_private_ones_and_a_sidecars_own_namespace_come_first() {
-    let address = |more: &str| ask(&engine(more), "foo/sleep", "db.example.com:5432").endpoints[0].address.clone();
-    assert_eq!(address(TWICE).as_deref(), Some("192.0.2.1"), "the oldest");
-    let (old, new) =
-        TWICE.split_once("---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: new").expect("two");
-    let private = format!(
-        "{old}---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: new{}",
-        new.replace("spec:", "spec:\n  exportTo: [\".\"]")
-    );
-    assert_eq!(address(&private).as_deref(), Some("192.0.2.2"), "private to the client's namespace");
-    let sidecar = "---\napiVersion: networking.istio.io/v1\nkind: Sidecar\nmetadata: {name: default, namespace: foo}\nspec: {egress: [{hosts: [\"*/*\"]}]}\n";
-    assert_eq!(address(&(TWICE.to_owned() + sidecar)).as_deref(), Some("192.0.2.2"), "the client's own namespace");
-}
-
-#[test]
-fn kubernetes_services_come_before_entries_of_their_host() {
-    let squatter = r"---
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {name: squat, namespace: foo}
-spec:
-  hosts: [web.bar.svc.cluster.local]
-  resolution: STATIC
-  ports: [{number: 8000, name: http, protocol: HTTP}]
-  endpoints: [{address: 192.0.2.66}]
-";
-    assert_eq!(names(&ask(&engine(squatter), "foo/sleep", "web.bar:8000")), ["bar/web"]);
-}
-
 #[test]
 fn names_of_simple_tls_come_from_the_entry() {
     let entry = r"---

@@ -22,7 +22,9 @@ pub fn sidecar(meta: Meta, node: &Node) -> Sidecar {
 }
 
 fn listener(node: &Node) -> Egress {
-    Egress { port: node.at_path(&["port", "number"]).port().unwrap_or(0), hosts: node.get("hosts").strings() }
+    let proxy = node.at_path(&["port", "protocol"]).text().is_some_and(|protocol| protocol.eq_ignore_ascii_case("HTTP_PROXY"));
+    let port = node.at_path(&["port", "number"]).port().filter(|_| !proxy).unwrap_or(0);
+    Egress { port, hosts: node.get("hosts").strings() }
 }
 
 /// The target is the port of `defaultEndpoint`, where the application listens.
