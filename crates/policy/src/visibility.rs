@@ -59,7 +59,7 @@ impl Sidecars {
 }
 
 /// Whether a service is exported to a namespace: `*` beats everything, `~` everything else (`initServiceRegistry`).
-fn exported(service: &Service, namespace: &str) -> bool {
+pub(crate) fn exported(service: &Service, namespace: &str) -> bool {
     let to = |wanted: &str| service.export_to.iter().any(|to| to == wanted);
     to("*") || (!to("~") && (to(namespace) || (to(".") && service.namespace == namespace)))
 }
