@@ -186,11 +186,15 @@ impl Engine {
     /// Why a client's sidecar does not know a service.
     fn hidden(&self, client: &Workload, service: &Service) -> Step {
         let unknown = format!("for {} it is an unknown destination", client.full_name());
-        if crate::visibility::exported(service, &client.namespace)
-            && let Some(sidecar) = self.sidecars.of(client)
-        {
+        let exported = crate::visibility::exported(service, &client.namespace);
+        let egress = self.sidecars.of(client).filter(|sidecar| exported && sidecar.egress.is_some());
+        if let Some(sidecar) = egress {
             let effect = format!("none of its egress hosts is {}/{}: {unknown}", service.namespace, service.host);
             return Step::of("client.hidden", &sidecar.meta, "spec/egress", effect);
+        }
+        if exported {
+            let effect = format!("another service of host {} counts here, without this port: {unknown}", service.host);
+            return Step::of("client.hidden", &service.meta, "spec/hosts", effect);
         }
         let path = if service.entry { "spec/exportTo" } else { "metadata/annotations/networking.istio.io/exportTo" };
         let to = service.export_to.join(", ");

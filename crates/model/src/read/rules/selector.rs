@@ -17,10 +17,12 @@ pub fn check(selector: &Field<'_>, key: &str, (prefix, suffix): (&str, &str), re
     for (name, value) in labels.entries() {
         let pair = format!("{name}={}", value.text());
         if name.is_empty() {
-            value.error(report, format!("empty key is not supported in selector: {pair:?}"));
+            value.error(report, format!("empty key is not supported in selector: {pair:?} (key must not be empty)"));
         }
         if pair.contains('*') {
-            value.error(report, format!("wildcard is not supported in selector: {pair:?}"));
+            let side = if name.contains('*') { "key" } else { "value" };
+            let text = format!("wildcard is not supported in selector: {pair:?} (wildcard not allowed in label {side} match)");
+            value.error(report, text);
         }
     }
     if labels.is_empty() {

@@ -45,24 +45,35 @@ fn peer_authentication() {
             ),
             (
                 "{selector: {matchLabels: {a: b}}, portLevelMtls: {}}",
-                "spec/portLevelMtls: port level mTLS, if defined, must have at least one element",
+                "spec/portLevelMtls: port level mTLS, if defined, must have at least one element (spec.portLevelMtls in body should have at least 1 properties)",
             ),
             (
                 "{selector: {matchLabels: {a: b}}, portLevelMtls: {0: {mode: STRICT}}}",
-                "spec/portLevelMtls/0: port must be in range 1..65535; found 0",
+                "spec/portLevelMtls/0: port must be in range 1..65535 (port must be between 1-65535); found 0",
             ),
             (
                 "{selector: {matchLabels: {a: b}}, portLevelMtls: {65536: {mode: STRICT}}}",
-                "spec/portLevelMtls/65536: port must be in range 1..65535; found 65536",
+                "spec/portLevelMtls/65536: port must be in range 1..65535 (port must be between 1-65535); found 65536",
             ),
             (
                 "{selector: {matchLabels: {a: b}}, portLevelMtls: {http: {mode: STRICT}}}",
-                "spec/portLevelMtls/http: port must be in range 1..65535; found \"http\" (type conversion error from string to int)",
+                "spec/portLevelMtls/http: port must be in range 1..65535 (port must be between 1-65535); found \"http\" (type conversion error from string to int)",
             ),
-            ("{selector: {matchLabels: {'': b}}}", "spec/selector/matchLabels/: empty key is not supported in selector: \"=b\""),
+            (
+                "{selector: {matchLabels: {a: b}}, portLevelMtls: {'+80': {mode: STRICT}}}",
+                "spec/portLevelMtls/+80: port must be in range 1..65535 (port must be between 1-65535); found +80",
+            ),
+            (
+                "{selector: {matchLabels: {'': b}}}",
+                "spec/selector/matchLabels/: empty key is not supported in selector: \"=b\" (key must not be empty)",
+            ),
+            (
+                "{selector: {matchLabels: {'x*': a}}}",
+                "spec/selector/matchLabels/x*: wildcard is not supported in selector: \"x*=a\" (wildcard not allowed in label key match)",
+            ),
             (
                 "{selector: {matchLabels: {app: 'x*'}}}",
-                "spec/selector/matchLabels/app: wildcard is not supported in selector: \"app=x*\"",
+                "spec/selector/matchLabels/app: wildcard is not supported in selector: \"app=x*\" (wildcard not allowed in label value match)",
             ),
         ],
     );
@@ -112,11 +123,14 @@ fn client_tls() {
         assert_eq!(errors("DestinationRule", &with_tls(tls)), expected, "{tls}");
     }
     let credential = |name: &str| errors("DestinationRule", &with_tls(&format!("{{mode: SIMPLE, credentialName: '{name}'}}")));
-    assert_eq!(credential("configmap://x"), [""; 0]);
     assert_eq!(credential("configmap://bar/x"), [""; 0]);
+    assert_eq!(credential("configmap://bar/x/y"), [""; 0], "as istiod reads it");
     let path = "spec/trafficPolicy/tls/credentialName: invalid configmap:// credentialName:";
     assert_eq!(credential("configmap://foo/x"), [format!("{path} namespace must match the configuration namespace \"bar\"")]);
-    assert!(credential("configmap://a/b/c")[0].starts_with(path));
+    for (name, expected) in [("x", "namespace and name"), ("/x", "namespace"), ("bar/", "name")] {
+        let text = format!("{path} invalid resource name \"configmap://{name}\". Expected {expected}");
+        assert_eq!(credential(&format!("configmap://{name}")), [text]);
+    }
 }
 
 #[test]
@@ -266,6 +280,18 @@ fn service_entry() {
                 "",
             ),
             ("{hosts: []}", "spec/hosts: service entry must have at least one host"),
+            (
+                "{hosts: [a.b], resolution: STATIC, endpoints: [{address: 'unix:///a'}], ports: [{number: 1, name: a}, {number: 2, name: b}]}",
+                "spec/endpoints[0]: exactly 1 service port required for unix endpoints",
+            ),
+            (
+                "{hosts: [a.b], resolution: DNS, endpoints: [{address: 'unix:///a'}], ports: [{number: 1, name: a}]}",
+                "spec/endpoints[0]/address: endpoint address \"unix:///a\" is not a valid FQDN or an IP address",
+            ),
+            (
+                "{hosts: [a.b], resolution: DNS, endpoints: [{network: n}]}",
+                "spec/endpoints[0]/address: endpoint address \"\" is not a valid FQDN or an IP address",
+            ),
             ("{hosts: ['*']}", "spec/hosts[0]: hostname cannot be wildcard"),
             (
                 "{hosts: [a.b], workloadSelector: {labels: {a: b}}, endpoints: [{address: 1.2.3.4}], resolution: STATIC}",
@@ -332,10 +358,13 @@ fn workload_entry_and_group() {
         "WorkloadGroup",
         &[
             ("{template: {serviceAccount: a}, probe: {httpGet: {port: 80}}}", ""),
+            ("{template: {}, probe: {}}", "spec/probe: unknown health check method: one of httpGet, tcpSocket, exec is required"),
             (
-                "{template: {}, probe: {}}",
-                "spec/probe: unknown health check method: one of httpGet, tcpSocket, exec, grpc is required",
+                "{template: {}, probe: {grpc: {port: 80}}}",
+                "spec/probe: unknown health check method: one of httpGet, tcpSocket, exec is required",
             ),
+            ("{template: {ports: {a_b: 80}}}", "spec/template/ports/a_b: invalid port name: a_b"),
+            ("{template: {address: 'unix://b'}}", "spec/template/address: b is not an absolute path to a file"),
             (
                 "{template: {}, probe: {httpGet: {port: 80, scheme: FTP}}}",
                 "spec/probe/httpGet/scheme: scheme must be one of [HTTP, HTTPS]; found string \"FTP\"",
@@ -507,5 +536,30 @@ fn the_config_map_is_checked_where_it_stands() {
             (7, 5, "data/mesh/newField", Severity::Warning),
             (8, 16, "data/mesh/meshMTLS/ecdhCurves", Severity::Error),
         ]
+    );
+}
+
+#[test]
+fn trying_a_policy_without_enforcing_it_is_for_two_actions_of_authorization_policies() {
+    let errors = |kind: &str, spec: &str, value: &str| -> Vec<String> {
+        let group = Kind::parse(kind).map_or("", Kind::group);
+        let annotations = format!("{{istio.io/dry-run: '{value}'}}");
+        let metadata = format!("{{name: x, namespace: bar, annotations: {annotations}}}");
+        let text = format!("apiVersion: {group}/v1\nkind: {kind}\nmetadata: {metadata}\nspec: {spec}\n");
+        let loaded = Inputs::from_texts([("a.yaml", text)]).load().unwrap();
+        loaded.errors().map(|error| error.message.clone()).collect()
+    };
+    assert_eq!(errors("AuthorizationPolicy", "{}", "true"), [""; 0]);
+    assert_eq!(
+        errors("PeerAuthentication", "{}", "true"),
+        ["unsupported annotation istio.io/dry-run, please remove the annotation"]
+    );
+    assert_eq!(
+        errors("AuthorizationPolicy", "{}", "foo"),
+        ["annotation istio.io/dry-run with invalid value (foo); allowed: true, false"]
+    );
+    assert_eq!(
+        errors("AuthorizationPolicy", "{action: AUDIT}", "true"),
+        ["the annotation istio.io/dry-run currently only supports action ALLOW/DENY, found action AUDIT"]
     );
 }

@@ -43,21 +43,22 @@ pub fn check_client(tls: &Field<'_>, namespace: &str, report: &mut Report) {
     }
 }
 
-/// `configmap://namespace/name` or `configmap://name`.
+/// `configmap://namespace/name`, of the rule's own namespace (`ParseResourceName`).
 fn config_map(credential: &Field<'_>, name: &str, namespace: &str, report: &mut Report) {
-    let parts: Vec<_> = name.split('/').collect();
-    let (of, fine) = match parts.as_slice() {
-        [name] => (namespace, !name.is_empty()),
-        [of, name] => (*of, !of.is_empty() && !name.is_empty()),
-        _ => ("", false),
-    };
     let prefix = "invalid configmap:// credentialName";
-    if !fine {
-        let text = format!("{prefix}: invalid resource name {:?}. Expected namespace and name", credential.text());
-        credential.error(report, text);
-    } else if of != namespace {
-        credential.error(report, format!("{prefix}: namespace must match the configuration namespace {namespace:?}"));
-    }
+    let mut parts = name.split('/');
+    let missing = match (parts.next(), parts.next()) {
+        (_, None) => "namespace and name",
+        (None | Some(""), _) => "namespace",
+        (_, Some("")) => "name",
+        (Some(of), Some(_)) => {
+            if of != namespace {
+                credential.error(report, format!("{prefix}: namespace must match the configuration namespace {namespace:?}"));
+            }
+            return;
+        }
+    };
+    credential.error(report, format!("{prefix}: invalid resource name {:?}. Expected {missing}", credential.text()));
 }
 
 /// TLS to a server whose certificate is checked against nothing that the rule names.

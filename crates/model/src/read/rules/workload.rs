@@ -27,11 +27,18 @@ pub fn check_endpoint(endpoint: &Field<'_>, ports: Option<&BTreeSet<&str>>, allo
     let address = endpoint.get("address");
     match (address.has_text(), endpoint.get("network").has_text()) {
         (false, false) => address.error_once(report, "Address is required"),
+        (false, true) if ports.is_some() && allowed == Addresses::IpOrName => check_address(&address, allowed, report),
         (false, true) => {
             let network = endpoint.get("network");
             endpoint.warning(report, format!("address is unset with network {:?}", network.text()));
         }
         (true, _) => check_address(&address, allowed, report),
+    }
+    let socket = address.text().starts_with(SOCKET);
+    if socket && ports.is_some() && allowed == Addresses::IpOrName {
+        address.error_once(report, not_a_name(address.text()));
+    } else if socket && ports.is_some_and(|ports| ports.len() != 1) {
+        endpoint.error_once(report, "exactly 1 service port required for unix endpoints");
     }
     check_ports(endpoint, ports, report);
     selector::check_labels(&endpoint.get("labels"), report);
@@ -48,8 +55,12 @@ fn check_address(address: &Field<'_>, allowed: Addresses, report: &mut Report) {
     if allowed == Addresses::Ip {
         address.error_once(report, format!("endpoint address {text:?} is not a valid IP address"));
     } else if names::domain(text).is_err() {
-        address.error_once(report, format!("endpoint address {text:?} is not a valid FQDN or an IP address"));
+        address.error_once(report, not_a_name(text));
     }
+}
+
+fn not_a_name(address: &str) -> String {
+    format!("endpoint address {address:?} is not a valid FQDN or an IP address")
 }
 
 fn check_ports(endpoint: &Field<'_>, declared: Option<&BTreeSet<&str>>, report: &mut Report) {
@@ -72,9 +83,11 @@ fn check_ports(endpoint: &Field<'_>, declared: Option<&BTreeSet<&str>>, report: 
 pub fn check_group(spec: &Field<'_>, report: &mut Report) {
     selector::check_labels(&spec.get("metadata").get("labels"), report);
     let template = spec.get("template");
-    if template.get("address").text().starts_with(SOCKET) && template.get("ports").is_given() {
-        template.get("ports").error(report, "UDS may not include ports");
+    let address = template.get("address");
+    if let Some(socket) = address.text().strip_prefix(SOCKET) {
+        address.expect(report, |_| names::unix_socket(socket));
     }
+    check_ports(&template, None, report);
     check_probe(&spec.get("probe"), report);
 }
 
@@ -82,8 +95,9 @@ fn check_probe(probe: &Field<'_>, report: &mut Report) {
     if !probe.is_given() {
         return;
     }
-    if !["httpGet", "tcpSocket", "exec", "grpc"].iter().any(|method| probe.get(method).is_given()) {
-        probe.error_once(report, "unknown health check method: one of httpGet, tcpSocket, exec, grpc is required");
+    if !["httpGet", "tcpSocket", "exec"].iter().any(|method| probe.get(method).is_given()) {
+        // istiod refuses gRPC probes too, though the schema has them.
+        probe.error_once(report, "unknown health check method: one of httpGet, tcpSocket, exec is required");
     }
     let scheme = probe.get("httpGet").get("scheme");
     if !matches!(scheme.text(), "" | "HTTP" | "HTTPS") {
