@@ -94,7 +94,8 @@ impl Checker<'_> {
         }
         for field in schema.fields.iter().filter(|field| field.required && !node.get(field.name).is_given()) {
             self.below(&format!("/{}", field.name), |checker| {
-                checker.error(key, format!("Required value: `{}` must be given", field.name));
+                let says = if field.missing.is_empty() { String::new() } else { format!(" ({})", field.missing) };
+                checker.error(key, format!("Required value: `{}` must be given{says}", field.name));
             });
         }
         for group in schema.one_of {

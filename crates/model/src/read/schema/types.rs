@@ -47,6 +47,15 @@ pub struct Field {
     pub holds: Type,
     /// Whether it must be given.
     pub required: bool,
+    /// What Istio's webhook says when it is missing; empty when it says nothing of its own.
+    pub missing: &'static str,
+}
+
+impl Field {
+    /// The same, with what Istio's webhook says when it is missing.
+    pub const fn or(self, missing: &'static str) -> Self {
+        Self { missing, ..self }
+    }
 }
 
 impl Object {
@@ -73,12 +82,12 @@ impl Object {
 
 /// An optional field.
 pub const fn field(name: &'static str, holds: Type) -> Field {
-    Field { name, holds, required: false }
+    Field { name, holds, required: false, missing: "" }
 }
 
 /// A field that must be given.
 pub const fn required(name: &'static str, holds: Type) -> Field {
-    Field { name, holds, required: true }
+    Field { name, holds, required: true, missing: "" }
 }
 
 /// Any string.

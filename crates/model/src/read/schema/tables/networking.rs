@@ -4,13 +4,16 @@ use super::super::types::{BOOLEAN, LABELS, Object, TEXT, TEXTS, Type, UINT32, fi
 use super::security::SELECTOR;
 use super::traffic::{CONNECTION_POOL, PORT_SELECTOR, TRAFFIC_POLICY};
 
-const SUBSETS: Object =
-    Object::of(&[field("labels", LABELS), required("name", TEXT), field("trafficPolicy", object(&TRAFFIC_POLICY))]);
+const SUBSETS: Object = Object::of(&[
+    field("labels", LABELS),
+    required("name", TEXT).or("subset name cannot be empty"),
+    field("trafficPolicy", object(&TRAFFIC_POLICY)),
+]);
 
 /// `DestinationRule.spec`.
 pub const DESTINATION_RULE: Object = Object::of(&[
     field("exportTo", TEXTS),
-    required("host", TEXT),
+    required("host", TEXT).or("empty domain name not allowed"),
     field("subsets", list(&object(&SUBSETS))),
     field("trafficPolicy", object(&TRAFFIC_POLICY)),
     field("workloadSelector", object(&SELECTOR)),
@@ -22,7 +25,7 @@ const SIDECAR_PORT: Object =
 const EGRESS_LISTENER: Object = Object::of(&[
     field("bind", TEXT),
     field("captureMode", Type::Words(&["DEFAULT", "IPTABLES", "NONE"])),
-    required("hosts", TEXTS),
+    required("hosts", TEXTS).or("sidecar: egress listener must contain at least one host"),
     field("port", object(&SIDECAR_PORT)),
 ]);
 
@@ -54,7 +57,7 @@ const INGRESS_LISTENER: Object = Object::of(&[
     field("captureMode", Type::Words(&["DEFAULT", "IPTABLES", "NONE"])),
     field("connectionPool", object(&CONNECTION_POOL)),
     field("defaultEndpoint", TEXT),
-    required("port", object(&SIDECAR_PORT)),
+    required("port", object(&SIDECAR_PORT)).or("sidecar: port is required for ingress listeners"),
     field("tls", object(&SERVER_TLS)),
 ]);
 

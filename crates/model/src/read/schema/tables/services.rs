@@ -26,7 +26,7 @@ pub const SERVICE_ENTRY: Object = Object::of(&[
     field("addresses", Type::List(&Type::Text(64), 256)),
     field("endpoints", Type::List(&object(&WORKLOAD_ENTRY), 4096)),
     field("exportTo", TEXTS),
-    required("hosts", Type::List(&TEXT, 256)),
+    required("hosts", Type::List(&TEXT, 256)).or("service entry must have at least one host"),
     field("location", Type::Words(&["MESH_EXTERNAL", "MESH_INTERNAL"])),
     field("ports", Type::List(&object(&PORTS), 256)),
     field("resolution", Type::Words(&["NONE", "STATIC", "DNS", "DNS_ROUND_ROBIN", "DYNAMIC_DNS"])),
