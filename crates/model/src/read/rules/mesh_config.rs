@@ -33,7 +33,7 @@ fn check_trust_domains(mesh: &Field<'_>, report: &mut Report) {
 
 fn check_tls(mesh: &Field<'_>, report: &mut Report) {
     let (meshed, defaults) = (mesh.get("meshMTLS"), mesh.get("tlsDefaults"));
-    if meshed.get("ecdhCurves").is_given() {
+    if !meshed.get("ecdhCurves").is_empty() {
         meshed.get("ecdhCurves").error(report, "mesh TLS does not support ECDH curves configuration");
     }
     for settings in [&meshed, &defaults] {

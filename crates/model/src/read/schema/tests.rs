@@ -113,7 +113,10 @@ fn strings_are_strings_whatever_yaml_1_1_makes_of_them() {
 
 #[test]
 fn missing_fields_and_specs_are_errors_where_they_are_required() {
-    assert_eq!(errors("DestinationRule", "exportTo: ['.']")[0], "4: spec/host: Required value: `host` must be given (empty domain name not allowed)");
+    assert_eq!(
+        errors("DestinationRule", "exportTo: ['.']")[0],
+        "4: spec/host: Required value: `host` must be given (empty domain name not allowed)"
+    );
     assert_eq!(errors("WorkloadGroup", "metadata: {}"), ["4: spec/template: Required value: `template` must be given"]);
     for (kind, expected) in [("ServiceEntry", true), ("WorkloadEntry", true), ("PeerAuthentication", false), ("Sidecar", false)] {
         let group = Kind::parse(kind).map_or("", Kind::group);
