@@ -289,18 +289,6 @@ fn service_entry() {
                 "",
             ),
             ("{hosts: []}", "spec/hosts: service entry must have at least one host"),
-            (
-                "{hosts: [a.b], resolution: STATIC, endpoints: [{address: 'unix:///a'}], ports: [{number: 1, name: a}, {number: 2, name: b}]}",
-                "spec/endpoints[0]: exactly 1 service port required for unix endpoints",
-            ),
-            (
-                "{hosts: [a.b], resolution: DNS, endpoints: [{address: 'unix:///a'}], ports: [{number: 1, name: a}]}",
-                "spec/endpoints[0]/address: endpoint address \"unix:///a\" is not a valid FQDN or an IP address",
-            ),
-            (
-                "{hosts: [a.b], resolution: DNS, endpoints: [{network: n}]}",
-                "spec/endpoints[0]/address: endpoint address \"\" is not a valid FQDN or an IP address",
-            ),
             ("{hosts: ['*']}", "spec/hosts[0]: hostname cannot be wildcard"),
             (
                 "{hosts: [a.b], workloadSelector: {labels: {a: b}}, endpoints: [{address: 1.2.3.4}], resolution: STATIC}",
@@ -570,5 +558,26 @@ fn trying_a_policy_without_enforcing_it_is_for_two_actions_of_authorization_poli
     assert_eq!(
         errors("AuthorizationPolicy", "{action: AUDIT}", "true"),
         ["the annotation istio.io/dry-run currently only supports action ALLOW/DENY, found action AUDIT"]
+    );
+}
+
+#[test]
+fn endpoints_that_are_sockets_or_have_no_address() {
+    one_error(
+        "ServiceEntry",
+        &[
+            (
+                "{hosts: [a.b], resolution: STATIC, endpoints: [{address: 'unix:///a'}], ports: [{number: 1, name: a}, {number: 2, name: b}]}",
+                "spec/endpoints[0]: exactly 1 service port required for unix endpoints",
+            ),
+            (
+                "{hosts: [a.b], resolution: DNS, endpoints: [{address: 'unix:///a'}], ports: [{number: 1, name: a}]}",
+                "spec/endpoints[0]/address: endpoint address \"unix:///a\" is not a valid FQDN or an IP address",
+            ),
+            (
+                "{hosts: [a.b], resolution: DNS, endpoints: [{network: n}]}",
+                "spec/endpoints[0]/address: endpoint address \"\" is not a valid FQDN or an IP address",
+            ),
+        ],
     );
 }
