@@ -4,6 +4,7 @@ mod auto_mtls;
 mod contract;
 mod decisions;
 mod destination_rules;
+mod edge_cases;
 #[path = "../../benches/generated.rs"]
 mod generated;
 mod peer_authentications;
