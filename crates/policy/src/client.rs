@@ -133,7 +133,9 @@ fn by_rule(question: &Question<'_>, written: &WrittenTls) -> ClientDecision {
 /// A `credentialName` reaches a sidecar only through a rule with a workloadSelector (or as a ConfigMap).
 fn drop_credentials(question: &Question<'_>, decision: &mut ClientDecision, written: &WrittenTls) {
     let name = &written.value.credential_name;
-    if name.is_empty() || name.starts_with("configmap://") || written.rule.workload_selector.is_some() {
+    // A rule without selector that was merged into one with counts as one with.
+    let selects = question.rule.is_some_and(MergedRule::selects);
+    if name.is_empty() || name.starts_with("configmap://") || selects {
         return;
     }
     decision.dropped = true;

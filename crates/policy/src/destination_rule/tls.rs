@@ -84,17 +84,16 @@ pub(crate) fn is_passthrough(rule: &MergedRule, subset: Option<&str>) -> bool {
     }
 }
 
-/// Whether the cluster dials the original address: PASSTHROUGH in the merged policy, where a port's entry counts whole.
+/// Whether the cluster dials the original address. PASSTHROUGH of a port's entry counts in place of its level's; a
+/// subset's cluster has the type of the one without subset, unless its own policy or port entry says PASSTHROUGH
+/// (`buildSubsetCluster`).
 pub(crate) fn dials_original(rule: &MergedRule, port: u16, subset: Option<&str>) -> bool {
-    let of = |policy: &TrafficPolicy| {
+    let entry = |policy: &TrafficPolicy| {
         let entry = policy.ports.iter().find(|(number, _)| *number == port);
-        entry.map_or((policy.passthrough, false), |(_, entry)| (entry.passthrough, true))
+        entry.map(|(_, entry)| entry.passthrough)
     };
-    let outer = rule.policy.as_ref().is_some_and(|policy| of(&policy.value).0);
-    let inner = subset.and_then(|name| rule.subset(name)).and_then(|subset| subset.value.policy.as_ref()).map(of);
-    match inner {
-        Some((passthrough, true)) => passthrough,
-        Some((passthrough, false)) => passthrough || outer,
-        None => outer,
-    }
+    let outer = rule.policy.as_ref().map(|policy| &policy.value);
+    let inner = subset.and_then(|name| rule.subset(name)).and_then(|subset| subset.value.policy.as_ref());
+    outer.is_some_and(|policy| entry(policy).unwrap_or(policy.passthrough))
+        || inner.is_some_and(|policy| policy.passthrough || entry(policy) == Some(true))
 }

@@ -174,3 +174,28 @@ endpoints: [{addresses: [192.0.2.5]}, {addresses: [192.0.2.7], conditions: {read
     assert_eq!(places(80), [("192.0.2.5".to_owned(), 8080), ("192.0.2.6".to_owned(), 8080)]);
     assert_eq!(places(81), [("192.0.2.5".to_owned(), 8081)]);
 }
+
+#[test]
+fn a_subsets_cluster_dials_the_original_address_when_the_one_without_subset_does() {
+    // No mark is asked for then: the outer SIMPLE would keep endpoints from mutual TLS.
+    let outer = "tls: {mode: SIMPLE, caCertificates: /r}, loadBalancer: {simple: PASSTHROUGH}";
+    let entry = "portLevelSettings: [{port: {number: 8000}, connectionPool: {tcp: {maxConnections: 1}}}]";
+    let with = |outer: &str| {
+        let subset = format!("{{name: v1, labels: {{app: web}}, trafficPolicy: {{{entry}}}}}");
+        let more = rule("bar", "r", &format!("{{host: {WEB}, trafficPolicy: {{{outer}}}, subsets: [{subset}]}}"));
+        let answer = asked(&more, "foo/sleep", Some("v1"));
+        (answer.client.tls, answer.client.auto, answer.outcome)
+    };
+    assert_eq!(with(outer), (IstioMutual, true, Outcome::Mtls));
+    assert_eq!(with("tls: {mode: SIMPLE, caCertificates: /r}"), (IstioMutual, true, Outcome::Plaintext));
+}
+
+#[test]
+fn a_credential_name_counts_when_its_rule_is_merged_into_one_with_a_selector() {
+    let credential = "trafficPolicy: {tls: {mode: SIMPLE, credentialName: cred}}, exportTo: [\".\"]";
+    let bare = rule("foo", "b", &format!("{{host: {WEB}, {credential}}}"));
+    let selecting = with_subset("foo", "a", "v1", ", workloadSelector: {matchLabels: {app: sleep}}");
+    let sent = |more: &str| ask(&engine(more), "foo/sleep", "web.bar:9000").outcome;
+    assert_eq!(sent(&bare), Outcome::Plaintext, "Istio drops the TLS context");
+    assert_eq!(sent(&(selecting + &bare)), Outcome::Tls);
+}
