@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use granit_parser::{Event, Parser, ScalarStyle, StrInput};
+use granit_parser::{Event, Parser, ScalarStyle, StrInput, StructureStyle};
 
 use super::tree::{At, Entry, Node, Style, Value};
 
@@ -99,7 +99,7 @@ impl<'text> Builder<'text> {
                 };
                 (Value::Scalar { text: text.into_owned().into_boxed_str(), style }, anchor)
             }
-            Event::SequenceStart(_, anchor, _) => (self.list(depth)?, anchor),
+            Event::SequenceStart(style, anchor, _) => (self.list(depth, style)?, anchor),
             Event::MappingStart(_, anchor, _) => (self.map(depth)?, anchor),
             Event::Alias(anchor) => return self.alias(anchor, at, depth),
             _ => return Err(SyntaxError { at, message: "a value is missing".to_owned() }),
@@ -113,14 +113,15 @@ impl<'text> Builder<'text> {
         Ok(node)
     }
 
-    fn list(&mut self, depth: usize) -> Result<Value, SyntaxError> {
+    fn list(&mut self, depth: usize, style: StructureStyle) -> Result<Value, SyntaxError> {
         let mut items = Vec::new();
         loop {
             let item = self.next()?;
             if matches!(item.0, Event::SequenceEnd) {
                 return Ok(Value::List(items));
             }
-            items.push(self.node(item, depth + 1)?);
+            let item = self.node(item, depth + 1)?;
+            items.push(if style == StructureStyle::Flow { text_with_a_colon(item) } else { item });
         }
     }
 
@@ -183,6 +184,28 @@ impl<'text> Builder<'text> {
         }
         Err(SyntaxError { at, message: format!("anchors and aliases expand to more than {MAX_ALIAS_NODES} values") })
     }
+}
+
+/// `[fd00::]`: Kubernetes' YAML reads the colon before a bracket or comma as part of the text, not as the end of a key.
+/// Only where another colon stands before it, as in an address; `[key:]` is rather a mistake.
+fn text_with_a_colon(item: Node) -> Node {
+    let pair = match &item.value {
+        Value::Map(entries) => entries.as_slice(),
+        _ => return item,
+    };
+    match pair {
+        [only] if only.at == item.at && only.key.ends_with(':') && is_absent_after(only) => {
+            let text = format!("{}:", only.key).into_boxed_str();
+            Node { at: only.at, value: Value::Scalar { text, style: Style::Plain } }
+        }
+        _ => item,
+    }
+}
+
+/// Whether nothing is written after the key: the parser puts its null where the key ends.
+fn is_absent_after(entry: &Entry) -> bool {
+    let length = u32::try_from(entry.key.chars().count()).unwrap_or(u32::MAX);
+    entry.node.is_null() && entry.node.at == (entry.at.0, entry.at.1.saturating_add(length))
 }
 
 /// The first entry whose key stands before it already.

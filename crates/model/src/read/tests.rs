@@ -68,6 +68,20 @@ fn json_is_yaml() {
 }
 
 #[test]
+fn an_address_may_end_in_colons_in_a_list_of_one_line() {
+    let entry = |addresses: &str| {
+        let spec = format!("{{hosts: [a.b], addresses: {addresses}, ports: [{{number: 80, name: http}}]}}");
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e, namespace: foo}}\nspec: {spec}\n"
+        );
+        load(&text).mesh.service_entries[0].addresses.clone()
+    };
+    assert_eq!(entry("[1.2.3.4, 2001:db8::]"), ["1.2.3.4", "2001:db8::"]);
+    assert_eq!(entry("[fd00::, 1.2.3.4]"), ["fd00::", "1.2.3.4"]);
+    assert!(entry("[key: ]").is_empty(), "a mapping is no address");
+}
+
+#[test]
 fn a_destination_rule_is_read() {
     let loaded = load(
         "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r, namespace: foo}\nspec:\n  host: h.bar\n  \
