@@ -30,6 +30,7 @@ pub mod sidecar;
 pub mod static_file;
 pub mod telemetry;
 pub mod tls;
+mod workers;
 pub mod world;
 
 pub use run::{StartError, keep_memory_small, run};

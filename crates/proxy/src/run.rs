@@ -1,5 +1,6 @@
 //! The life of a sidecar process: start, certificate, configuration, service, stop.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLogger;
 use crate::admin::{Admin, Origin, Pages, bind_socket, serve_tcp, serve_unix};
-use crate::capture::{Dialer, Redirected, bind};
+use crate::capture::{Dialer, Redirected, bind, listen};
 use crate::certificate::{CertificateError, Certificates, Store, StoreError};
 use crate::connections::Direction;
 use crate::control_plane::ControlPlane;
@@ -19,14 +20,8 @@ use crate::limits::Gate;
 use crate::settings::{Listen, Settings, Workload};
 use crate::sidecar::Sidecar;
 use crate::static_file::{StaticConfig, StaticError};
+use crate::workers::Work;
 use crate::world::World;
-
-/// Threads that serve connections; a sidecar takes little of a machine that is there for its application.
-const WORKERS: usize = 2;
-/// The stack of such a thread.
-const STACK: usize = 1 << 20;
-/// Threads for what blocks: resolving names.
-const BLOCKING: usize = 16;
 
 /// Why a sidecar does not start.
 #[derive(Debug, thiserror::Error)]
@@ -86,14 +81,8 @@ pub fn run(settings: &Settings) -> Result<(), StartError> {
     keep_memory_small();
     let prepared = Prepared::new(settings)?;
     become_user(settings, prepared.store.folder())?;
-    let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(WORKERS);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .thread_stack_size(STACK)
-        .thread_name("sidecar")
-        .max_blocking_threads(BLOCKING)
-        .enable_all()
-        .build()?;
+    // The first thread keeps configuration and certificate current and answers questions; others serve connections.
+    let runtime = crate::workers::event_loop()?;
     let done = runtime.block_on(Box::pin(serve(settings, prepared)));
     runtime.shutdown_background();
     done
@@ -177,45 +166,53 @@ fn become_user(settings: &Settings, state: &std::path::Path) -> Result<(), Start
 
 /// Listeners, all bound before the first connection is served.
 struct Listeners {
-    inbound: Vec<TcpListener>,
-    outbound: Vec<TcpListener>,
+    /// For each worker.
+    workers: Vec<Vec<(Direction, std::net::TcpListener)>>,
     metrics: TcpListener,
     readiness: TcpListener,
     socket: tokio::net::UnixListener,
 }
 
 impl Listeners {
-    fn bind(listen: &Listen, store: &Store) -> Result<Self, StartError> {
-        let one = |address: std::net::SocketAddr| {
-            bind(address).map_err(|source| StartError::Listen { address: address.to_string(), source })
+    fn bind(addresses: &Listen, store: &Store) -> Result<Self, StartError> {
+        let failed = |address: SocketAddr| move |source| StartError::Listen { address: address.to_string(), source };
+        let shared = |(direction, address): (Direction, SocketAddr)| {
+            listen(address, true).map(|listener| (direction, listener)).map_err(failed(address))
         };
-        let all =
-            |addresses: &[std::net::SocketAddr]| addresses.iter().map(|address| one(*address)).collect::<Result<Vec<_>, _>>();
+        let inbound = addresses.inbound.iter().map(|address| (Direction::Inbound, *address));
+        let captured = inbound.chain(addresses.outbound.iter().map(|address| (Direction::Outbound, *address)));
         let path = store.folder().join("admin.sock");
         let socket = bind_socket(&path).map_err(|source| StartError::Listen { address: path.display().to_string(), source })?;
         Ok(Self {
-            inbound: all(&listen.inbound)?,
-            outbound: all(&listen.outbound)?,
-            metrics: one(listen.metrics)?,
-            readiness: one(listen.readiness)?,
+            // Not shared, so that a second sidecar in this network namespace is found out.
+            metrics: bind(addresses.metrics).map_err(failed(addresses.metrics))?,
+            readiness: bind(addresses.readiness).map_err(failed(addresses.readiness))?,
+            workers: (0..crate::workers::count()).map(|_| captured.clone().map(shared).collect()).collect::<Result<_, _>>()?,
             socket,
         })
     }
 }
 
 async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError> {
-    let listen = Listen::standard(settings.status_address);
-    let listeners = Listeners::bind(&listen, &prepared.store)?;
+    let addresses = Listen::standard(settings.status_address);
+    let listeners = Listeners::bind(&addresses, &prepared.store)?;
     let dialer = Dialer { mark: settings.mark };
     let log = AccessLogger::stdout(settings.access_log)?;
     let mut sidecar = Sidecar::new(Arc::new(World::default()), dialer, Box::new(Redirected), log);
     sidecar.gate = Gate::new(settings.limits.of_this_process());
     sidecar.tls_folders.clone_from(&settings.tls_dir);
-    sidecar.own_ports = listen.inbound.iter().chain(&listen.outbound).map(std::net::SocketAddr::port).collect();
+    sidecar.own_ports = addresses.inbound.iter().chain(&addresses.outbound).map(SocketAddr::port).collect();
     let sidecar = Arc::new(sidecar);
     let origin = origin(prepared, &sidecar)?;
     let (stop, end) = (CancellationToken::new(), CancellationToken::new());
-    let connections = start(listeners, &sidecar, &origin, &stop);
+    let work = Work { sidecar: Arc::clone(&sidecar), connections: TaskTracker::new(), stop: stop.clone(), end: end.clone() };
+    // However this ends, the workers end with it.
+    let _ending = end.clone().drop_guard();
+    let workers = work.start(listeners.workers)?;
+    let admin = Admin { sidecar: Arc::clone(&sidecar), origin: origin.clone(), stopping: stop.clone() };
+    tokio::spawn(serve_tcp(admin.clone(), Pages::Metrics, listeners.metrics));
+    tokio::spawn(serve_tcp(admin.clone(), Pages::Readiness, listeners.readiness));
+    tokio::spawn(serve_unix(admin, listeners.socket));
     let mut signals = Signals::new()?;
     tokio::select! {
         configured = configure(&origin, &sidecar, settings, &end) => configured?,
@@ -226,11 +223,15 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     tracing::info!(open = sidecar.connections.count(), "stopping: open connections go on for a while, new ones are refused");
     stop.cancel();
     crate::drain::stop(&sidecar, settings.drain).await;
-    connections.close();
+    work.connections.close();
     // What was cut has its records and counters written.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), connections.wait()).await;
+    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), work.connections.wait()).await;
     sidecar.log.finish(std::time::Duration::from_secs(1));
     end.cancel();
+    for worker in workers {
+        // A worker that failed has said so.
+        let _ = worker.join();
+    }
     Ok(())
 }
 
@@ -270,21 +271,6 @@ async fn configure(
     let (keeper, keeping) = (Arc::clone(certificates), end.clone());
     tokio::spawn(async move { keeper.keep(keeping).await });
     Ok(())
-}
-
-/// Starts everything that listens.
-fn start(listeners: Listeners, sidecar: &Arc<Sidecar>, origin: &Origin, stop: &CancellationToken) -> TaskTracker {
-    let connections = TaskTracker::new();
-    for (direction, group) in [(Direction::Inbound, listeners.inbound), (Direction::Outbound, listeners.outbound)] {
-        for listener in group {
-            tokio::spawn(Arc::clone(sidecar).serve(listener, direction, connections.clone(), stop.clone()));
-        }
-    }
-    let admin = Admin { sidecar: Arc::clone(sidecar), origin: origin.clone(), stopping: stop.clone() };
-    tokio::spawn(serve_tcp(admin.clone(), Pages::Metrics, listeners.metrics));
-    tokio::spawn(serve_tcp(admin.clone(), Pages::Readiness, listeners.readiness));
-    tokio::spawn(serve_unix(admin, listeners.socket));
-    connections
 }
 
 /// SIGTERM and SIGINT.

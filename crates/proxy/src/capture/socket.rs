@@ -19,14 +19,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// # Errors
 /// The address cannot be bound.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::from_std(listen(address, false)?)
+}
+
+/// As [`bind`], outside of an event loop. `shared`: further listeners of this user may take part in the address, and the
+/// kernel spreads connections over them.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// Opens the sidecar's own connections, which the capture rules leave alone.

@@ -1,0 +1,76 @@
+//! The threads that serve connections. Each has its own event loop and its own listeners; the kernel spreads connections
+//! over them (`SO_REUSEPORT`). Both sockets of a connection stay on the thread that accepted it, so no message wakes
+//! another thread. What threads share is read without waiting: the snapshot (`arc-swap`) and counters.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connections::Direction;
+use crate::sidecar::Sidecar;
+
+/// Threads that serve connections; a sidecar takes little of a machine that is there for its application.
+const WORKERS: usize = 2;
+/// The stack of such a thread.
+const STACK: usize = 1 << 20;
+/// Threads of a worker for what blocks: resolving names.
+const BLOCKING: usize = 8;
+
+/// How many threads serve connections here.
+pub(crate) fn count() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(WORKERS)
+}
+
+/// The event loop of one thread.
+///
+/// # Errors
+/// The system gives no descriptors.
+pub(crate) fn event_loop() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().max_blocking_threads(BLOCKING).thread_stack_size(STACK).enable_all().build()
+}
+
+/// Everything that the workers share.
+#[derive(Clone)]
+pub(crate) struct Work {
+    pub sidecar: Arc<Sidecar>,
+    /// Connections that are served.
+    pub connections: TaskTracker,
+    /// Ends accepting.
+    pub stop: CancellationToken,
+    /// Ends the threads, and with them what is still served.
+    pub end: CancellationToken,
+}
+
+impl Work {
+    /// Starts a thread for each set of listeners.
+    ///
+    /// # Errors
+    /// The system gives no thread or no descriptors.
+    pub fn start(&self, listeners: Vec<Vec<(Direction, TcpListener)>>) -> io::Result<Vec<JoinHandle<()>>> {
+        let one = |listeners| {
+            let (work, event_loop) = (self.clone(), event_loop()?);
+            let thread = std::thread::Builder::new().name("worker".to_owned()).stack_size(STACK);
+            thread.spawn(move || {
+                if let Err(error) = event_loop.block_on(work.serve(listeners)) {
+                    tracing::error!(%error, "a thread cannot serve");
+                }
+                event_loop.shutdown_background();
+            })
+        };
+        listeners.into_iter().map(one).collect()
+    }
+
+    async fn serve(&self, listeners: Vec<(Direction, TcpListener)>) -> io::Result<()> {
+        for (direction, listener) in listeners {
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let served = Arc::clone(&self.sidecar).serve(listener, direction, self.connections.clone(), self.stop.clone());
+            tokio::spawn(served);
+        }
+        self.end.cancelled().await;
+        Ok(())
+    }
+}
