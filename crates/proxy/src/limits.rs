@@ -20,8 +20,8 @@ use crate::settings::duration;
 
 /// Connections of one direction, unless memory or descriptors do not suffice.
 pub const MAX_CONNECTIONS: usize = 16_384;
-/// Connections from one source.
-pub const MAX_CONNECTIONS_PER_SOURCE: usize = 4096;
+/// Connections from one source: a gateway or a node may have most of them.
+pub const MAX_CONNECTIONS_PER_SOURCE: usize = 12_288;
 /// Callers that are at their first bytes or in their handshake.
 pub const MAX_HANDSHAKES: usize = 512;
 /// Bytes of a caller before it has proved who it is. A handshake of good faith has 2 to 6 KB, one with the longest chain
