@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::access_log::AccessLogger;
 use crate::capture::{Capture, Dialer, reset_on_close, tune};
 use crate::connections::{Connection, Connections, Direction, Outcome};
+use crate::inbound::Greeters;
 use crate::limits::{Gate, Limits, Place};
 use crate::peers::Peers;
 use crate::reasons::{Reason, Refusal};
@@ -48,6 +49,8 @@ pub struct Sidecar {
     pub log: AccessLogger,
     /// Who is behind which address.
     pub peers: Peers,
+    /// Where servers speak first.
+    pub greeters: Greeters,
     /// Where captured connections wanted to go.
     pub capture: Box<dyn Capture>,
     /// Ports that are never a destination: the sidecar's own.
@@ -71,6 +74,7 @@ impl Sidecar {
             tls_folders: Vec::new(),
             log,
             peers: Peers::default(),
+            greeters: Greeters::default(),
             capture,
             own_ports: Vec::new(),
             gate: Gate::new(Limits::default()),

@@ -6,6 +6,7 @@ use mutua_testbed as common;
 
 use std::time::Duration;
 
+use common::peers::{Secured, connect_from};
 use common::{App, Authority, CLIENT, PATIENCE, Running, SERVER, read_exactly, read_to_end, wire};
 use mutua_identity::tls::Roots;
 use mutua_identity::{ClientConfig, Credentials, Origination, PeerExpectation, Session, TrustDomain};
@@ -215,6 +216,27 @@ async fn a_server_that_speaks_first_is_heard() {
             assert_eq!(read_exactly(&mut stream, 4).await, b"EHLO");
         }
     }
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_first_is_learned_and_mesh_callers_are_not_greeted_in_clear() {
+    let bench = Bench::over(Mode::Permissive, Protocol::Auto, App::speaking(b"220 ready\r\n").await).await;
+    let learned = || bench.server.sidecar.greeters.port(bench.app.address.port());
+    assert_eq!(learned(), None);
+    for _ in 0..3 {
+        let mut stream = bench.connect().await;
+        assert_eq!(read_exactly(&mut stream, 11).await, b"220 ready\r\n");
+    }
+    let known = learned().unwrap();
+    assert_eq!((known.callers, known.learned_callers), (1, 1));
+    assert!(known.learned_wait_ms < known.wait_ms);
+    let mut stream = bench.connect().await;
+    assert_eq!(read_exactly(&mut stream, 11).await, b"220 ready\r\n", "and it is greeted still");
+    // Of this caller nothing was learned.
+    let secured = connect_from([127, 0, 0, 2].into(), bench.server.address).await.unwrap();
+    let client = bench.mesh_client(&bench.authority.leaf(CLIENT));
+    let mut secured = Secured::over(secured, &client, None, &[b"istio"]).await.unwrap();
+    assert_eq!(secured.receive(11).await.unwrap(), b"220 ready\r\n", "inside TLS");
 }
 
 #[tokio::test]

@@ -112,6 +112,7 @@ impl Admin {
             "protocol": protocol,
             "decidedBy": entry.map_or(&inbound.decided_by, |entry| &entry.decided_by),
             "service": entry.map(|entry| &*entry.service_host).filter(|host| !host.is_empty()),
+            "serverFirst": self.sidecar.greeters.port(port),
         }))
     }
 }

@@ -1,11 +1,12 @@
 //! Connections to the workload: mode of the port, first bytes, then mutual TLS ended here, passed on, or refused.
 //!
 //! A plaintext caller of a server-first protocol sends nothing first. On a port that takes plaintext the application is
-//! therefore dialled after [`SILENCE`]; whoever speaks first then decides: the application (plaintext), or the caller,
+//! therefore dialled after a short silence, shorter where this caller has been greeted before ([`Greeters`]); whoever speaks first then decides: the application (plaintext), or the caller,
 //! whose bytes are looked at as ever. So a slow mesh caller is still recognised, and nothing of the application's reaches
 //! a caller of a STRICT port before it has proved who it is.
 
 mod decide;
+mod greeters;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +27,8 @@ use crate::tls::{Allowance, handshake_within, read_some, refusal};
 use crate::world::{Mode, Protocol, Snapshot};
 
 pub use decide::{Verdict, decide, needs_detection};
+pub use greeters::{Greeters, ServerFirst};
 
-/// How long a caller may be silent, on a port that takes plaintext, before the application is dialled.
-const SILENCE: Duration = Duration::from_millis(200);
 /// How long a caller may be silent on a port that takes mutual TLS only. Clients of TLS speak at once; a mesh sidecar
 /// waits at most one second for its application's first bytes.
 const STRICT_SILENCE: Duration = Duration::from_secs(3);
@@ -172,17 +172,25 @@ async fn sight(
         let message = "the caller says nothing: it waits for the server to speak first, without TLS";
         return Err(Refusal::new(Reason::PlaintextOnStrictPort, message));
     }
-    if mode != Mode::Strict && tokio::time::timeout(SILENCE, speaks(stream)).await.is_err() {
-        let application = dial(sidecar, connection).await?;
-        let server_first = tokio::select! {
-            biased;
-            () = speaks(stream) => false,
-            () = speaks(&application) => true,
-        };
-        sighted.application = Some(application);
-        if server_first {
-            return Ok(Some(sighted));
+    if mode != Mode::Strict {
+        let (port, caller) = (connection.original.port(), connection.peer.ip());
+        let patience = sidecar.greeters.patience(port, caller);
+        if tokio::time::timeout(patience, speaks(stream)).await.is_err() {
+            let application = dial(sidecar, connection).await?;
+            let greeting = tokio::select! {
+                biased;
+                _ = speaks(stream) => None,
+                greets = speaks(&application) => Some(greets),
+            };
+            sighted.application = Some(application);
+            if let Some(greets) = greeting {
+                if greets {
+                    sidecar.greeters.greeted(port, caller);
+                }
+                return Ok(Some(sighted));
+            }
         }
+        sidecar.greeters.spoken_to(port, caller);
     }
     let mut byte = [0];
     if !matches!(stream.peek(&mut byte).await, Ok(1)) || byte[0] != HANDSHAKE {
@@ -202,9 +210,9 @@ async fn take_turn(sidecar: &Sidecar, connection: &Connection) -> Result<Unprove
     Ok(Unproved { _turn: turn, allowance })
 }
 
-/// Waits for the first byte, an end or an error. Readiness alone may be a false alarm.
-async fn speaks(stream: &TcpStream) {
-    let _ = stream.peek(&mut [0]).await;
+/// Waits for the first byte, an end or an error; whether it was a byte. Readiness alone may be a false alarm.
+async fn speaks(stream: &TcpStream) -> bool {
+    matches!(stream.peek(&mut [0]).await, Ok(1))
 }
 
 async fn read_first(stream: &TcpStream, head: &mut Vec<u8>, mode: Mode) -> Result<Option<First>, Refusal> {
