@@ -185,6 +185,46 @@ fn a_check_tells_a_changed_rule() {
 }
 
 #[test]
+fn connections_that_were_open_before_are_named_and_closed() {
+    in_lab("connections_that_were_open_before_are_named_and_closed", |folder| {
+        let network = network(folder);
+        let (a, b) = (network.host("lab/a").unwrap(), network.host("lab/b").unwrap());
+        let (at_a, at_b) = (listen(a, "0.0.0.0:8080"), listen(b, "0.0.0.0:9000"));
+        let mut outbound = connect(a, (B, 9000), None).unwrap();
+        let (own, mut inbound) = (connect(a, (B, 9000), Some(MARK)).unwrap(), connect(b, (A, 8080), None).unwrap());
+        let _accepted = (at_b.accept().unwrap(), at_b.accept().unwrap(), at_a.accept().unwrap());
+        let apply = |more: &[&str]| {
+            let mut command = Command::new(MUTUA);
+            command.args(["redirect", "apply", "--exempt-mark", "0x539"]).args(more);
+            // What it says stands on stderr.
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "exec \"$@\" 2>&1", "sh"]).arg(MUTUA).args(command.get_args());
+            a.namespace.run(&mut shell).expect("it succeeds")
+        };
+        let (leaving, arriving) = (outbound.local_addr().unwrap(), inbound.local_addr().unwrap());
+        let lines = [format!("{leaving} to {B}:9000: "), format!("{arriving} to {A}:8080: ")];
+        let says = |said: &str, what: &str| lines.iter().all(|line| said.contains(&format!("{line}{what}")));
+        let said = apply(&[]);
+        assert!(says(&said, "was open before the rules and is not captured"), "{said}");
+        assert!(!said.contains(&own.local_addr().unwrap().to_string()), "the sidecar's own: {said}");
+        let said = apply(&["--exclude-inbound-ports", "8080"]);
+        assert!(said.contains(&lines[0]) && !said.contains(&lines[1]), "excluded: {said}");
+
+        // A connection that the rules captured is no concern.
+        let sidecar = listen(a, "0.0.0.0:15001");
+        let captured = connect(a, (Ipv4Addr::new(10, 96, 0, 10), 80), None).unwrap();
+        let (mut relayed, _) = accept(&sidecar);
+        let said = apply(&["--close-existing"]);
+        assert!(says(&said, "closed") && said.matches(" to ").count() == 2, "{said}");
+        assert!(outbound.read(&mut [0]).is_err() && inbound.read(&mut [0]).is_err(), "both ends see a reset");
+        (&captured).write_all(b"x").unwrap();
+        relayed.read_exact(&mut [0]).unwrap();
+        assert_eq!(apply(&["--close-existing"]), "", "nothing is left");
+        drop(own);
+    });
+}
+
+#[test]
 fn the_listener_hears_what_passes_in_clear_and_nothing_else() {
     in_lab("the_listener_hears_what_passes_in_clear_and_nothing_else", |folder| {
         let network = network(folder);

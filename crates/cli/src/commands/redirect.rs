@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use mutua_proxy::redirect::{self, Backend, Exempt, Settings, State};
+use mutua_proxy::redirect::{self, Backend, Exempt, Open, Settings, State};
 
 use crate::output::{DIM, GOOD, WARN, note, print};
 
@@ -23,6 +23,9 @@ enum Action {
         /// Print what would be given to the tool, change nothing
         #[arg(long)]
         dry_run: bool,
+        /// Close the TCP connections that were open before and so escape capture (without it they are only named)
+        #[arg(long, conflicts_with = "dry_run")]
+        close_existing: bool,
     },
     /// Whether the rules are in place and equal to these settings (exit code 1 if not)
     Check(Rules),
@@ -102,7 +105,11 @@ impl Rules {
 /// Runs the command.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.action {
-        Action::Apply { rules, dry_run } => apply(&rules, dry_run),
+        Action::Apply { rules, dry_run: true, .. } => {
+            print(&redirect::plan(&rules.settings(), rules.backend()?))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Action::Apply { rules, close_existing, .. } => apply(&rules, close_existing),
         Action::Check(rules) => check(&rules),
         Action::Remove(rules) => {
             let backends = if matches!(rules.tool, Tool::Auto) { Backend::installed()? } else { vec![rules.backend()?] };
@@ -114,17 +121,31 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn apply(rules: &Rules, dry_run: bool) -> anyhow::Result<ExitCode> {
-    let (settings, backend) = (rules.settings(), rules.backend()?);
-    if dry_run {
-        print(&redirect::plan(&settings, backend))?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    redirect::apply(&settings, backend)?;
+fn apply(rules: &Rules, close_existing: bool) -> anyhow::Result<ExitCode> {
+    let settings = rules.settings();
+    redirect::apply(&settings, rules.backend()?)?;
     if !settings.ipv6 {
         note(&format!("{WARN}note{WARN:#}: this machine has no IPv6; IPv4 alone is captured"));
     }
-    Ok(ExitCode::SUCCESS)
+    let open = redirect::open_before(&settings)?;
+    let left = if close_existing { redirect::close(&settings, &open)? } else { open.clone() };
+    for connection in &open {
+        let Open { local, peer, inbound } = connection;
+        let (from, to) = if *inbound { (peer, local) } else { (local, peer) };
+        let what = if left.contains(connection) { "was open before the rules and is not captured" } else { "closed" };
+        note(&format!("{WARN}{from} to {to}{WARN:#}: {what}"));
+    }
+    match (left.is_empty(), close_existing) {
+        (true, _) => Ok(ExitCode::SUCCESS),
+        (false, true) => {
+            note("these could not be closed: the kernel lacks CONFIG_INET_DIAG_DESTROY; restart their processes");
+            Ok(ExitCode::from(1))
+        }
+        (false, false) => {
+            note("close them with mutua redirect apply --close-existing, or restart their processes");
+            Ok(ExitCode::SUCCESS)
+        }
+    }
 }
 
 fn check(rules: &Rules) -> anyhow::Result<ExitCode> {

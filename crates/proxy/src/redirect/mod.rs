@@ -11,9 +11,11 @@ use std::path::Path;
 mod apply;
 pub mod iptables;
 pub mod nft;
+mod open;
 mod tool;
 
 pub use apply::{Backend, State, apply, check, plan, remove};
+pub use open::{Open, close, open_before};
 pub use tool::RedirectError;
 
 /// Where captured outbound connections go (Istio's port).

@@ -86,7 +86,7 @@ fn run_at(tool: &'static str, program: &Path, arguments: &[&str], input: &str) -
 fn package(tool: &str) -> &'static str {
     match tool {
         "nft" => "nftables",
-        "ip" => "iproute2",
+        "ip" | "ss" => "iproute2",
         _ => "iptables",
     }
 }
