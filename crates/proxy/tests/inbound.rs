@@ -4,18 +4,22 @@
 
 use mutua_testbed as common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::peers::{Secured, connect_from};
 use common::{App, Authority, CLIENT, PATIENCE, Running, SERVER, read_exactly, read_to_end, wire};
 use mutua_identity::tls::Roots;
 use mutua_identity::{ClientConfig, Credentials, Origination, PeerExpectation, Session, TrustDomain};
+use mutua_proxy::admin::{Admin, Origin, Pages};
 use mutua_proxy::connections::{Direction, Outcome};
 use mutua_proxy::reasons::Reason;
+use mutua_proxy::settings::Workload;
 use mutua_proxy::tls::{Established, handshake};
 use mutua_wire::mesh::{Mode, Protocol};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 struct Bench {
     authority: Authority,
@@ -230,6 +234,14 @@ async fn a_server_that_speaks_first_is_learned_and_mesh_callers_are_not_greeted_
     let known = learned().unwrap();
     assert_eq!((known.callers, known.learned_callers), (1, 1));
     assert!(known.learned_wait_ms < known.wait_ms);
+    let origin = Origin::Static(Workload { namespace: "shop".to_owned(), name: "it".to_owned() });
+    let admin = Admin { sidecar: Arc::clone(&bench.server.sidecar), origin, stopping: CancellationToken::new() };
+    let page = |port: u16| {
+        let answer = admin.answer(Pages::All, "/policy", &format!("port={port}"));
+        serde_json::from_slice::<serde_json::Value>(&answer.body).unwrap()["serverFirst"].clone()
+    };
+    assert_eq!(page(bench.app.address.port()), serde_json::json!(known), "it is shown");
+    assert!(page(9).is_null());
     let mut stream = bench.connect().await;
     assert_eq!(read_exactly(&mut stream, 11).await, b"220 ready\r\n", "and it is greeted still");
     // Of this caller nothing was learned.
