@@ -88,7 +88,38 @@ impl From<Error> for TlsError {
         {
             return refused.clone();
         }
-        Self::new(kind(&error), error.to_string())
+        let detail = match &error {
+            Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge) => {
+                "the peer sent a handshake message of more than 64 KB, more than certificates need".to_owned()
+            }
+            Error::InvalidCertificate(fault) => {
+                words(fault).map_or_else(|| error.to_string(), |words| format!("peer certificate: {words}"))
+            }
+            _ => error.to_string(),
+        };
+        Self::new(kind(&error), detail)
+    }
+}
+
+/// What is wrong with a certificate, where the library's own text is the name of a Rust value.
+fn words(error: &CertificateError) -> Option<&'static str> {
+    match error {
+        CertificateError::UnknownIssuer => Some("it chains to none of the trusted roots"),
+        CertificateError::BadEncoding => Some("it is malformed"),
+        CertificateError::BadSignature => Some("its signature, or that of one above it, is wrong"),
+        CertificateError::Revoked => Some("it, or one above it, is revoked"),
+        CertificateError::UnhandledCriticalExtension => Some(UNKNOWN_EXTENSION),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            Some("its extended key usage says that it is not for this use")
+        }
+        CertificateError::Other(other) => match format!("{other:?}") {
+            // The path builder's errors are of a crate that is not ours to name.
+            text if text.contains("UnsupportedCriticalExtension") => Some(UNKNOWN_EXTENSION),
+            text if text.contains("CaUsedAsEndEntity") => Some("a CA certificate is shown as a leaf"),
+            text if text.contains("Exceeded") => Some("its chain asks for more work to check than is done for a stranger"),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
@@ -132,3 +163,5 @@ fn incompatible_kind(error: &PeerIncompatible) -> TlsErrorKind {
         _ => TlsErrorKind::NothingInCommon,
     }
 }
+
+const UNKNOWN_EXTENSION: &str = "it has a critical extension that is not known";
