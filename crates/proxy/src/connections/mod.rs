@@ -113,10 +113,13 @@ impl Connection {
         (self.received.load(Ordering::Relaxed), self.sent.load(Ordering::Relaxed))
     }
 
-    /// Opens the connection in its metrics series.
+    /// Opens the connection in its metrics series, with what it has transferred so far.
     pub fn count_in(&self, series: &Arc<Series>) {
         if self.series.set(Arc::clone(series)).is_ok() {
             series.opened.fetch_add(1, Ordering::Relaxed);
+            let (received, sent) = self.bytes();
+            series.received.fetch_add(received, Ordering::Relaxed);
+            series.sent.fetch_add(sent, Ordering::Relaxed);
         }
     }
 

@@ -18,13 +18,13 @@ use crate::capture::reset_on_close;
 use crate::connections::{Connection, Outcome};
 use crate::detect::{Detector, First, HANDSHAKE};
 use crate::limits::Turn;
-use crate::observe::Observer;
+use crate::observe::{Observer, Scribe};
 use crate::reasons::{Reason, Refusal};
 use crate::relay::{Side, relay};
 use crate::sidecar::{Sidecar, judge, unless_cut};
-use crate::telemetry::{Parties, Reporter, SeriesKey, Service};
+use crate::telemetry::{Parties, Reporter, Service};
 use crate::tls::{Allowance, handshake_within, read_some, refusal};
-use crate::world::{Mode, Protocol, Snapshot};
+use crate::world::{Inbound, Mode, Protocol, Snapshot};
 
 pub use decide::{Verdict, decide, needs_detection};
 pub use greeters::{Greeters, ServerFirst};
@@ -52,10 +52,10 @@ struct Unproved {
 ///
 /// # Errors
 /// Why it was refused or cut.
-pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Connection) -> Result<(), Refusal> {
+pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Arc<Connection>) -> Result<(), Refusal> {
     let prepared = unless_cut(connection, prepare(sidecar, &stream, connection)).await;
-    let (mut down, application) = match prepared {
-        Ok(Some((downstream, application))) => (downstream.side(stream), application),
+    let (mut down, application, mut observer) = match prepared {
+        Ok(Some((downstream, application, observer))) => (downstream.side(stream), application, observer),
         Ok(None) => return Ok(()),
         Err(refusal) => {
             // TLS peers have had their alert; everybody else is to see that nothing was taken.
@@ -66,7 +66,7 @@ pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Conne
         }
     };
     let mut up = Side::plain(application, Vec::new());
-    let ended = relay(&mut down, &mut up, connection, &mut Observer::None).await;
+    let ended = relay(&mut down, &mut up, connection, &mut observer).await;
     judge(ended, connection)
 }
 
@@ -104,8 +104,8 @@ fn is_told_by_alert(reason: Reason) -> bool {
 async fn prepare(
     sidecar: &Arc<Sidecar>,
     stream: &TcpStream,
-    connection: &Connection,
-) -> Result<Option<(Downstream, TcpStream)>, Refusal> {
+    connection: &Arc<Connection>,
+) -> Result<Option<(Downstream, TcpStream, Observer)>, Refusal> {
     let snapshot = sidecar.ready(connection.direction).await?;
     let port = connection.original.port();
     let inbound = snapshot.inbound.as_ref().ok_or_else(|| Refusal::new(Reason::NotReady, "no policy has arrived yet"))?;
@@ -131,12 +131,12 @@ async fn prepare(
             terminate(&snapshot, stream, connection, (sighted.head, http_alpn, unproved.allowance)).await?
         }
     };
-    count_in(sidecar, &snapshot, connection);
+    let observer = observer(sidecar, inbound, connection, protocol);
     let application = match sighted.application {
         Some(application) => application,
         None => dial(sidecar, connection).await?,
     };
-    Ok(Some((downstream, application)))
+    Ok(Some((downstream, application, observer)))
 }
 
 async fn terminate(
@@ -248,8 +248,8 @@ fn decided_by(snapshot: &Snapshot, port: u16) -> String {
     inbound.port(port).map_or_else(|| inbound.decided_by.clone(), |entry| entry.decided_by.clone())
 }
 
-fn count_in(sidecar: &Sidecar, snapshot: &Snapshot, connection: &Connection) {
-    let Some(inbound) = &snapshot.inbound else { return };
+/// What looks at the connection and counts it.
+fn observer(sidecar: &Arc<Sidecar>, inbound: &Inbound, connection: &Arc<Connection>, protocol: Protocol) -> Observer {
     let details = connection.details();
     let peer = details.tls.as_ref().and_then(|tls| tls.peer_id.as_ref());
     let service = inbound.port(connection.original.port()).filter(|entry| !entry.service_host.is_empty());
@@ -261,12 +261,16 @@ fn count_in(sidecar: &Sidecar, snapshot: &Snapshot, connection: &Connection) {
             namespace: Arc::clone(&entry.service_namespace),
         },
     );
+    let caller = sidecar.peers.labels(connection.peer.ip(), peer);
+    let known = caller.is_some();
     let parties = Parties {
-        source: sidecar.peers.labels(connection.peer.ip(), peer).unwrap_or_default(),
+        source: caller.unwrap_or_default(),
         destination: inbound.labels.clone(),
         source_principal: peer.map(ToString::to_string),
         destination_principal: peer.and(details.local_identity),
         service,
     };
-    connection.count_in(&sidecar.metrics.series(SeriesKey::new(Reporter::Destination, &parties)));
+    let scribe = Scribe::new(sidecar, connection, Reporter::Destination, parties);
+    let scribe = if known { scribe } else { scribe.asking(connection.peer.ip(), peer.cloned()) };
+    scribe.observer(protocol)
 }

@@ -10,12 +10,12 @@ use tokio::net::TcpStream;
 
 use crate::capture::reset_on_close;
 use crate::connections::{Connection, Outcome};
-use crate::observe::Observer;
+use crate::observe::{Observer, Scribe};
 use crate::reasons::{Reason, Refusal};
 use crate::relay::{Ended, Side, relay};
 use crate::sidecar::{Sidecar, judge, unless_cut};
-use crate::telemetry::{Parties, Reporter, SeriesKey, Service};
-use crate::world::{ClientMode, Endpoint, Labels, Match, Snapshot};
+use crate::telemetry::{Parties, Reporter, Service};
+use crate::world::{ClientMode, Endpoint, Labels, Match, Protocol, Snapshot};
 
 pub use dial::{Dialled, MAX_ATTEMPTS};
 
@@ -24,9 +24,9 @@ pub use dial::{Dialled, MAX_ATTEMPTS};
 ///
 /// # Errors
 /// Why it was refused or cut.
-pub async fn serve(sidecar: &Arc<Sidecar>, mut stream: TcpStream, connection: &Connection) -> Result<(), Refusal> {
+pub async fn serve(sidecar: &Arc<Sidecar>, mut stream: TcpStream, connection: &Arc<Connection>) -> Result<(), Refusal> {
     loop {
-        let (head, mut up) = match unless_cut(connection, prepare(sidecar, &stream, connection)).await {
+        let (head, mut up, mut observer) = match unless_cut(connection, prepare(sidecar, &stream, connection)).await {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 reset_on_close(&stream);
@@ -34,7 +34,7 @@ pub async fn serve(sidecar: &Arc<Sidecar>, mut stream: TcpStream, connection: &C
             }
         };
         let mut down = Side::plain(stream, head);
-        let ended = relay(&mut down, &mut up, connection, &mut Observer::None).await;
+        let ended = relay(&mut down, &mut up, connection, &mut observer).await;
         if !matches!(ended, Ended::Parted) {
             return judge(ended, connection);
         }
@@ -54,7 +54,11 @@ async fn goes_on(stream: &TcpStream) -> bool {
 }
 
 /// Everything up to the relay: what was read of the application already, and the other side.
-async fn prepare(sidecar: &Arc<Sidecar>, stream: &TcpStream, connection: &Connection) -> Result<(Vec<u8>, Side), Refusal> {
+async fn prepare(
+    sidecar: &Arc<Sidecar>,
+    stream: &TcpStream,
+    connection: &Arc<Connection>,
+) -> Result<(Vec<u8>, Side, Observer), Refusal> {
     let snapshot = sidecar.ready(connection.direction).await?;
     let Some(found) = snapshot.table.find(connection.original) else {
         return unknown(sidecar, &snapshot, connection).await;
@@ -68,16 +72,20 @@ async fn prepare(sidecar: &Arc<Sidecar>, stream: &TcpStream, connection: &Connec
         connection.note(|details| details.outcome = Some(Outcome::Plaintext));
         (Vec::new(), Side::plain(up, Vec::new()))
     };
-    count_in(sidecar, &snapshot, connection, service(&found), endpoint.as_ref());
-    Ok((head, up))
+    let scribe = scribe(sidecar, &snapshot, connection, service(&found), endpoint.as_ref());
+    Ok((head, up, scribe.observer(found.port.protocol)))
 }
 
 /// A destination of no service: passed through, or refused with REGISTRY_ONLY.
-async fn unknown(sidecar: &Sidecar, snapshot: &Snapshot, connection: &Connection) -> Result<(Vec<u8>, Side), Refusal> {
+async fn unknown(
+    sidecar: &Arc<Sidecar>,
+    snapshot: &Snapshot,
+    connection: &Arc<Connection>,
+) -> Result<(Vec<u8>, Side, Observer), Refusal> {
     let named = |name: &str| Service { name: name.into(), ..Service::default() };
     let address = connection.original;
     if snapshot.registry_only {
-        count_in(sidecar, snapshot, connection, named("BlackHoleCluster"), None);
+        scribe(sidecar, snapshot, connection, named("BlackHoleCluster"), None).is_tcp();
         let message = format!("{address} is in no service, and outboundTrafficPolicy is REGISTRY_ONLY");
         return Err(Refusal::new(Reason::UnknownDestination, message));
     }
@@ -85,8 +93,8 @@ async fn unknown(sidecar: &Sidecar, snapshot: &Snapshot, connection: &Connection
     let dialled = sidecar.dialer.connect(address).await;
     let up = dialled.map_err(|error| Refusal::new(Reason::UpstreamConnectFailed, format!("{address}: {error}")))?;
     connection.note(|details| details.outcome = Some(Outcome::Plaintext));
-    count_in(sidecar, snapshot, connection, named("PassthroughCluster"), None);
-    Ok((Vec::new(), Side::plain(up, Vec::new())))
+    let scribe = scribe(sidecar, snapshot, connection, named("PassthroughCluster"), None);
+    Ok((Vec::new(), Side::plain(up, Vec::new()), scribe.observer(Protocol::Auto)))
 }
 
 fn service(found: &Match) -> Service {
@@ -98,7 +106,13 @@ fn service(found: &Match) -> Service {
     }
 }
 
-fn count_in(sidecar: &Sidecar, snapshot: &Snapshot, connection: &Connection, service: Service, endpoint: Option<&Endpoint>) {
+fn scribe(
+    sidecar: &Arc<Sidecar>,
+    snapshot: &Snapshot,
+    connection: &Arc<Connection>,
+    service: Service,
+    endpoint: Option<&Endpoint>,
+) -> Scribe {
     let details = connection.details();
     let peer = details.tls.as_ref().and_then(|tls| tls.peer_id.as_ref());
     let parties = Parties {
@@ -108,7 +122,7 @@ fn count_in(sidecar: &Sidecar, snapshot: &Snapshot, connection: &Connection, ser
         destination_principal: peer.map(ToString::to_string),
         service,
     };
-    connection.count_in(&sidecar.metrics.series(SeriesKey::new(Reporter::Source, &parties)));
+    Scribe::new(sidecar, connection, Reporter::Source, parties)
 }
 
 /// Where the next choice of an endpoint begins.

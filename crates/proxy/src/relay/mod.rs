@@ -98,6 +98,7 @@ pub async fn relay(down: &mut Side, up: &mut Side, connection: &Connection, obse
         Ok(()) => pump::run(down, up, connection, observer).await,
         Err(ended) => ended,
     };
+    observer.end(&ended);
     if !matches!(ended, Ended::Closed { .. } | Ended::Parted) {
         // An alert or the last bytes may stand in `out`; whoever can still take them does.
         if matches!(ended, Ended::Tls { .. }) {

@@ -108,6 +108,9 @@ impl Pump<'_> {
             });
             passed.map_err(|(own, fault)| fault.on(if own { end } else { other }))?;
             if from.ended() {
+                if end == End::Upstream {
+                    observer.sent_all();
+                }
                 to.finish().map_err(|fault| fault.on(other))?;
             }
             moved = true;

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::observe::{ExchangeEnd, RequestProtocol};
 use crate::world::Labels;
 
-/// The labels, in Istio's order.
-pub const LABELS: [&str; 23] = [
+/// The labels that tell who takes part, in Istio's order. Those of the exchange follow them ([`SeriesKey`]).
+pub const PARTY_LABELS: [&str; 20] = [
     "reporter",
     "source_workload",
     "source_canonical_service",
@@ -27,9 +28,6 @@ pub const LABELS: [&str; 23] = [
     "destination_service_name",
     "destination_service_namespace",
     "destination_cluster",
-    "request_protocol",
-    "response_flags",
-    "connection_security_policy",
 ];
 
 /// Which end reports.
@@ -67,19 +65,22 @@ pub struct Parties {
     pub service: Service,
 }
 
-/// One set of labels.
+/// The labels of the parties, and what their connections are protected by. Shared by the series of one connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SeriesKey([Arc<str>; LABELS.len()]);
+pub struct PartyKey {
+    values: [Arc<str>; PARTY_LABELS.len()],
+    security: &'static str,
+}
 
-impl SeriesKey {
-    /// The labels of a TCP connection. `connection_security_policy` is `mutual_tls` or `none` where the called side
-    /// reports, and always `unknown` where the caller does, as in Istio.
+impl PartyKey {
+    /// The labels of `parties`. `connection_security_policy` is `mutual_tls` or `none` where the called side reports, and
+    /// always `unknown` where the caller does, as in Istio.
     #[must_use]
     pub fn new(reporter: Reporter, parties: &Parties) -> Self {
         let Parties { source, destination, service, .. } = parties;
         let principal = |id: &Option<String>| id.as_deref().map_or_else(unknown, Arc::from);
         let both = parties.source_principal.is_some() && parties.destination_principal.is_some();
-        let policy = match reporter {
+        let security = match reporter {
             Reporter::Source => "unknown",
             Reporter::Destination if both => "mutual_tls",
             Reporter::Destination => "none",
@@ -94,7 +95,7 @@ impl SeriesKey {
         } else {
             known(&service.host)
         };
-        Self([
+        let values = [
             Arc::from(if reporter == Reporter::Source { "source" } else { "destination" }),
             known(&source.name),
             known(&source.canonical_name),
@@ -115,31 +116,90 @@ impl SeriesKey {
             known(&service.name),
             known(&service.namespace),
             known(&destination.cluster),
-            Arc::from("tcp"),
-            Arc::from("-"),
-            Arc::from(policy),
-        ])
+        ];
+        Self { values, security }
     }
 
     /// The set that stands for all that are too many: reporter and security policy stay.
+    fn folded(&self) -> Self {
+        let mut values = std::array::from_fn(|_| unknown());
+        values[0] = Arc::clone(&self.values[0]);
+        Self { values, security: self.security }
+    }
+}
+
+/// What a series counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Counted {
+    /// TCP connections.
+    Connections,
+    /// Requests with one kind of answer.
+    Requests {
+        /// `http` or `grpc`.
+        protocol: RequestProtocol,
+        /// The status; 0 when there was no answer. `None` in the series of all that are too many.
+        code: Option<u16>,
+        /// gRPC's status.
+        grpc_status: Option<i8>,
+        /// How they ended.
+        end: ExchangeEnd,
+    },
+    /// Messages of gRPC. Istio counts them without the labels of the exchange.
+    Messages,
+}
+
+/// One set of labels.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SeriesKey {
+    /// Who takes part.
+    pub parties: PartyKey,
+    /// What is counted.
+    pub counted: Counted,
+}
+
+impl SeriesKey {
+    /// The labels of a TCP connection.
+    #[must_use]
+    pub fn connections(parties: PartyKey) -> Self {
+        Self { parties, counted: Counted::Connections }
+    }
+
+    /// The set that stands for all that are too many.
     #[must_use]
     pub fn folded(&self) -> Self {
-        let mut labels = std::array::from_fn(|_| unknown());
-        for kept in ["reporter", "request_protocol", "response_flags", "connection_security_policy"] {
-            let at = LABELS.iter().position(|name| *name == kept).expect("the label is in the list");
-            labels[at] = Arc::clone(&self.0[at]);
-        }
-        Self(labels)
+        let counted = match self.counted {
+            Counted::Requests { protocol, .. } => {
+                Counted::Requests { protocol, code: None, grpc_status: None, end: ExchangeEnd::Whole }
+            }
+            counted => counted,
+        };
+        Self { parties: self.parties.folded(), counted }
     }
 }
 
 impl fmt::Display for SeriesKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (name, value)) in LABELS.iter().zip(&self.0).enumerate() {
+        for (at, (name, value)) in PARTY_LABELS.iter().zip(&self.parties.values).enumerate() {
             let comma = if at == 0 { "" } else { "," };
             write!(f, "{comma}{name}=\"{}\"", Escaped(value))?;
         }
-        Ok(())
+        let (protocol, flags) = match self.counted {
+            Counted::Messages => return Ok(()),
+            Counted::Connections => ("tcp", "-"),
+            Counted::Requests { protocol, end, .. } => (protocol.as_str(), end.flag()),
+        };
+        write!(f, ",request_protocol=\"{protocol}\"")?;
+        if let Counted::Requests { code, grpc_status, .. } = self.counted {
+            match code {
+                Some(code) => write!(f, ",response_code=\"{code}\"")?,
+                None => f.write_str(",response_code=\"unknown\"")?,
+            }
+            match grpc_status {
+                Some(status) => write!(f, ",grpc_response_status=\"{status}\"")?,
+                None => f.write_str(",grpc_response_status=\"\"")?,
+            }
+        }
+        write!(f, ",response_flags=\"{flags}\",connection_security_policy=\"{}\"", self.parties.security)
     }
 }
 
@@ -186,11 +246,33 @@ mod tests {
     #[test]
     fn only_the_called_side_tells_the_security_policy() {
         let (a, b) = (Some("spiffe://td/ns/shop/sa/a"), Some("spiffe://td/ns/pay/sa/b"));
-        let text = SeriesKey::new(Reporter::Destination, &parties(a, b)).to_string();
+        let key = |reporter, parties: Parties| SeriesKey::connections(PartyKey::new(reporter, &parties)).to_string();
+        let text = key(Reporter::Destination, parties(a, b));
         assert!(text.ends_with("connection_security_policy=\"mutual_tls\""), "{text}");
         assert!(text.contains("source_workload_namespace=\"shop\"") && text.contains("destination_workload_namespace=\"pay\""));
-        assert!(SeriesKey::new(Reporter::Source, &parties(a, b)).to_string().ends_with("=\"unknown\""));
-        assert!(SeriesKey::new(Reporter::Destination, &parties(None, b)).to_string().ends_with("=\"none\""));
+        assert!(key(Reporter::Source, parties(a, b)).ends_with("=\"unknown\""));
+        assert!(key(Reporter::Destination, parties(None, b)).ends_with("=\"none\""));
+    }
+
+    #[test]
+    fn the_labels_of_the_exchange_stand_in_istios_order() {
+        let parties = PartyKey::new(Reporter::Destination, &parties(None, None));
+        let tail = |counted| {
+            let text = SeriesKey { parties: parties.clone(), counted }.to_string();
+            text[text.find("destination_cluster").unwrap()..].to_owned()
+        };
+        let requests = |protocol, code, grpc_status, end| Counted::Requests { protocol, code, grpc_status, end };
+        assert_eq!(
+            tail(requests(RequestProtocol::Grpc, Some(200), Some(14), ExchangeEnd::Whole)),
+            "destination_cluster=\"unknown\",request_protocol=\"grpc\",response_code=\"200\",grpc_response_status=\"14\",\
+             response_flags=\"-\",connection_security_policy=\"none\""
+        );
+        assert_eq!(
+            tail(requests(RequestProtocol::Http, Some(0), None, ExchangeEnd::CallerGone)),
+            "destination_cluster=\"unknown\",request_protocol=\"http\",response_code=\"0\",grpc_response_status=\"\",\
+             response_flags=\"DC\",connection_security_policy=\"none\""
+        );
+        assert_eq!(tail(Counted::Messages), "destination_cluster=\"unknown\"");
     }
 
     #[test]

@@ -2,16 +2,19 @@
 
 mod labels;
 mod refusals;
+mod requests;
 
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-pub use labels::{LABELS, Parties, Reporter, SeriesKey, Service};
+pub use labels::{Counted, PARTY_LABELS, Parties, PartyKey, Reporter, SeriesKey, Service};
 pub use refusals::{RefusalCount, RefusalKey, Refusals};
+pub use requests::{BUCKETS, Histogram, MAX_REQUEST_SERIES, MessageSeries, RequestSeries};
 
 use crate::connections::Connections;
+use crate::observe::Lost;
 
 /// Series that are kept; connections with further label sets are counted in one series of unknown parties.
 pub const MAX_SERIES: usize = 2000;
@@ -32,7 +35,10 @@ pub struct Series {
 /// All series of this sidecar.
 #[derive(Default)]
 pub struct Metrics {
-    series: Mutex<HashMap<SeriesKey, Arc<Series>>>,
+    connections: Mutex<HashMap<SeriesKey, Arc<Series>>>,
+    requests: Mutex<HashMap<SeriesKey, Arc<RequestSeries>>>,
+    messages: Mutex<HashMap<SeriesKey, Arc<MessageSeries>>>,
+    lost: [AtomicU64; Lost::ALL.len()],
     /// Connections cut after their time for draining.
     pub drained_by_force: AtomicU64,
     /// Access-log lines that could not be written in time.
@@ -49,23 +55,32 @@ const COUNTERS: [(&str, &str, Counter); 4] = [
 ];
 
 impl Metrics {
-    /// The series of a set of labels.
-    pub fn series(&self, key: SeriesKey) -> Arc<Series> {
-        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = if series.len() < MAX_SERIES || series.contains_key(&key) { key } else { key.folded() };
-        Arc::clone(series.entry(key).or_default())
+    /// The series of TCP connections between two parties.
+    pub fn connections(&self, parties: PartyKey) -> Arc<Series> {
+        entry(&self.connections, SeriesKey::connections(parties), MAX_SERIES)
+    }
+
+    /// The series of requests.
+    pub fn requests(&self, key: SeriesKey) -> Arc<RequestSeries> {
+        entry(&self.requests, key, MAX_REQUEST_SERIES)
+    }
+
+    /// The series of gRPC messages between two parties.
+    pub fn messages(&self, parties: PartyKey) -> Arc<MessageSeries> {
+        entry(&self.messages, SeriesKey { parties, counted: Counted::Messages }, MAX_REQUEST_SERIES)
+    }
+
+    /// Counts an observer that stopped looking.
+    pub fn lost(&self, why: Lost) {
+        self.lost[why as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Everything in Prometheus' text format.
     #[must_use]
     pub fn render(&self, connections: &Connections, refusals: &Refusals, certificate: Option<&CertificateState>) -> String {
         let mut text = String::new();
-        let series: Vec<(SeriesKey, Arc<Series>)> = {
-            let series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut all: Vec<_> = series.iter().map(|(key, value)| (key.clone(), Arc::clone(value))).collect();
-            all.sort_by(|a, b| a.0.cmp(&b.0));
-            all
-        };
+        requests::render(&mut text, &sorted(&self.requests), &sorted(&self.messages));
+        let series = sorted(&self.connections);
         for (name, help, counter) in COUNTERS {
             head(&mut text, name, help, "counter");
             for (key, series) in &series {
@@ -89,6 +104,11 @@ impl Metrics {
         for ((direction, reason), count) in refusals.totals() {
             let direction = direction.as_str();
             let _ = writeln!(text, "mutua_connections_refused_total{{direction=\"{direction}\",reason=\"{reason}\"}} {count}");
+        }
+        head(text, "mutua_observers_stopped_total", "Connections whose requests are not seen any more, by reason.", "counter");
+        for (why, count) in Lost::ALL.iter().zip(&self.lost) {
+            let (why, count) = (why.as_str(), count.load(Ordering::Relaxed));
+            let _ = writeln!(text, "mutua_observers_stopped_total{{reason=\"{why}\"}} {count}");
         }
         let mut number = |name: &str, help: &str, kind: &str, value: u64| {
             head(text, name, help, kind);
@@ -120,6 +140,21 @@ pub struct CertificateState {
     pub failed_renewals: u64,
 }
 
+/// The series of `key`, or the one of all that are too many.
+fn entry<S: Default>(all: &Mutex<HashMap<SeriesKey, Arc<S>>>, key: SeriesKey, most: usize) -> Arc<S> {
+    let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    let key = if all.len() < most || all.contains_key(&key) { key } else { key.folded() };
+    Arc::clone(all.entry(key).or_default())
+}
+
+fn sorted<S>(all: &Mutex<HashMap<SeriesKey, Arc<S>>>) -> Vec<(SeriesKey, Arc<S>)> {
+    let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut sorted: Vec<_> = all.iter().map(|(key, series)| (key.clone(), Arc::clone(series))).collect();
+    drop(all);
+    sorted.sort_by(|a, b| a.0.cmp(&b.0));
+    sorted
+}
+
 fn head(text: &mut String, name: &str, help: &str, kind: &str) {
     let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
 }
@@ -134,7 +169,7 @@ mod tests {
         for n in 0..MAX_SERIES + 50 {
             let host: Arc<str> = format!("host-{n}").into();
             let parties = Parties { service: Service { host: Arc::clone(&host), ..Service::default() }, ..Parties::default() };
-            metrics.series(SeriesKey::new(Reporter::Source, &parties)).opened.fetch_add(1, Ordering::Relaxed);
+            metrics.connections(PartyKey::new(Reporter::Source, &parties)).opened.fetch_add(1, Ordering::Relaxed);
         }
         let text = metrics.render(&Connections::default(), &Refusals::default(), None);
         let lines = text.lines().filter(|line| line.starts_with("istio_tcp_connections_opened_total{")).collect::<Vec<_>>();
