@@ -160,10 +160,63 @@ fn hostile_input_gets_an_answer() {
         (VALID.replace('\n', "\r\n"), Some(0)),
         (format!("\u{feff}{VALID}"), Some(0)),
         (VALID.replace("name: default", &format!("name: {}", "n".repeat(254))), Some(1)),
+        ("- ".repeat(100_000), Some(2)),
+        ("{a: ".repeat(100_000), Some(2)),
+        (format!("{VALID}  x: {}{}\n", "[".repeat(5000), "]".repeat(5000)), Some(2)),
+        (format!("{VALID}  x: a\0b\n"), Some(2)),
+        (format!("{VALID}    mode: DISABLE\n"), Some(2)),
+        ("a: &a [*a]\n".to_owned(), Some(2)),
+        ("? [a, b]\n: c\n".to_owned(), Some(2)),
+        ("---\n---\n".to_owned(), Some(0)),
+        (String::new(), Some(0)),
+        ("{\n // no comment\n \"apiVersion\": \"v1\", \"kind\": \"Namespace\"}".to_owned(), Some(1)),
+        ("apiVersion: v1\nkind: [Pod]\n".to_owned(), Some(1)),
+        (VALID.replace("mode: STRICT", "mode: 99999999999999999999999999"), Some(1)),
+        ("a: b\n---\n".repeat(100_000), Some(0)),
+        (subsets(20_000), Some(0)),
     ];
     for (input, expected) in inputs {
         let output = validate(&["-f", "-"], Path::new("/"), &input);
         assert_eq!(output.status.code(), expected, "{}", text(&output.stderr));
+    }
+}
+
+/// A rule with very many subsets.
+fn subsets(number: usize) -> String {
+    let subsets: String = (0..number).map(|at| format!("  - {{name: s{at}, labels: {{a: b}}}}\n")).collect();
+    let head = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: a, namespace: b}\nspec:\n  host: a\n";
+    format!("{head}  subsets:\n{subsets}")
+}
+
+/// What is no file is named, and never waited for.
+#[test]
+fn folders_with_pipes_and_loops_are_refused_by_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("sub")).expect("made");
+    std::os::unix::fs::symlink("..", folder.path().join("sub/up")).expect("linked");
+    let output = validate(&["-f", "."], folder.path(), "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("./sub/up: this link leads to a folder that holds it"), "{}", text(&output.stderr));
+    std::fs::remove_file(folder.path().join("sub/up")).expect("removed");
+    let made = Command::new("mkfifo").arg(folder.path().join("pipe.yaml")).status().expect("coreutils");
+    assert!(made.success());
+    let output = validate(&["-f", "."], folder.path(), "");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("./pipe.yaml: this is no file but a pipe"), "{}", text(&output.stderr));
+}
+
+/// Bytes that are no text are found by line and column.
+#[test]
+fn bytes_that_are_no_text_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (bytes, said) in [
+        (b"a: b\nc: \xff\n".as_slice(), "./a.yaml:2:4: this is not UTF-8 text: it holds the byte 0xff"),
+        (b"\xff\xfea\0".as_slice(), "./a.yaml:1:1: this is UTF-16"),
+    ] {
+        std::fs::write(folder.path().join("a.yaml"), bytes).expect("written");
+        let output = validate(&["-f", "."], folder.path(), "");
+        assert_eq!(output.status.code(), Some(2));
+        assert!(text(&output.stderr).contains(said), "{}", text(&output.stderr));
     }
 }
 

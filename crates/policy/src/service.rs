@@ -25,7 +25,7 @@ pub(crate) struct Service {
     pub(crate) host: String,
     pub(crate) name: String,
     pub(crate) namespace: String,
-    pub(crate) meta: Meta,
+    pub(crate) meta: Arc<Meta>,
     pub(crate) ports: Vec<ServicePort>,
     /// Resolution of a ServiceEntry; `None` for Kubernetes' own.
     pub(crate) resolution: Option<Resolution>,
@@ -105,7 +105,8 @@ pub(crate) fn all(mesh: &Mesh, workloads: &[Workload]) -> Vec<Service> {
         .map(|service| of_service(mesh, service, &lookup))
         .collect();
     for entry in &mesh.service_entries {
-        services.extend(entry.hosts.iter().map(|host| of_entry(mesh, entry, host, &lookup)));
+        let meta = Arc::new(entry.meta.clone());
+        services.extend(entry.hosts.iter().map(|host| of_entry(mesh, (entry, &meta), host, &lookup)));
     }
     services.sort_by(|a, b| (a.entry, a.meta.age_order(), &a.host).cmp(&(b.entry, b.meta.age_order(), &b.host)));
     shared_endpoints::share(&mut services, &mesh.config.trust_domain);
@@ -221,7 +222,7 @@ fn of_service(mesh: &Mesh, service: &mutua_model::Service, lookup: &Lookup<'_>) 
         accounts: annotated_accounts(mesh, &service.meta),
         identities: Arc::default(),
         endpoints,
-        meta: service.meta.clone(),
+        meta: Arc::new(service.meta.clone()),
     }
 }
 
@@ -281,7 +282,7 @@ fn stranger(namespace: &str, address: &str, ports: Vec<Option<u16>>) -> Endpoint
     }
 }
 
-fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, host: &str, lookup: &Lookup<'_>) -> Service {
+fn of_entry(mesh: &Mesh, (entry, meta): (&mutua_model::ServiceEntry, &Arc<Meta>), host: &str, lookup: &Lookup<'_>) -> Service {
     let namespace = entry.meta.namespace();
     let numbers = |named: &[(String, u16)]| entry.ports.iter().map(|port| Some(entry_port(named, port))).collect();
     let mut endpoints: Vec<Endpoint> = match &entry.workload_selector {
@@ -312,7 +313,7 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, host: &str, lookup: 
         accounts: entry.subject_alt_names.clone(),
         identities: Arc::default(),
         endpoints,
-        meta: entry.meta.clone(),
+        meta: Arc::clone(meta),
     }
 }
 

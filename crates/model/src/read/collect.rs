@@ -71,7 +71,7 @@ impl Collection {
         rules::check_object(kind, node, &mut report);
         if !self.is_second(&name, file, node, &mut report) {
             let meta = object::meta(name, node, file);
-            self.insert(meta, node, file, &mut report);
+            self.insert(meta, node, &mut report);
         }
         self.diagnostics.extend(report.into_diagnostics());
     }
@@ -96,7 +96,7 @@ impl Collection {
         true
     }
 
-    fn insert(&mut self, meta: Meta, node: &Node, file: &Arc<str>, report: &mut Report) {
+    fn insert(&mut self, meta: Meta, node: &Node, report: &mut Report) {
         let mesh = &mut self.mesh;
         match meta.object.kind {
             Kind::Namespace => mesh.namespaces.push(Arc::new(Namespace { meta })),
@@ -113,7 +113,7 @@ impl Collection {
             Kind::WorkloadEntry => mesh.workload_entries.push(Arc::new(convert::workload_entry(meta, node))),
             Kind::Sidecar => mesh.sidecars.push(Arc::new(convert::sidecar(meta, node))),
             Kind::Secret => mesh.secrets.push(Arc::new(meta)),
-            Kind::ConfigMap => self.candidates.add_config_map(&meta, node, file, report),
+            Kind::ConfigMap => self.candidates.add_config_map(&meta, node, report),
             Kind::Istio => self.candidates.add_istio(convert::istio(meta, node)),
             Kind::AuthorizationPolicy => {
                 mesh.unenforced.push(Arc::new(Unenforced { meta: meta.clone() }));

@@ -46,9 +46,9 @@ impl PolicyTest {
     pub fn read(path: &Path) -> Result<Self, InputError> {
         let inputs = Inputs::from_paths(&[path])?;
         let mut test = Self { files: Vec::new(), expectations: Vec::new() };
-        for (name, text) in &inputs.texts {
-            for document in documents(name, text)? {
-                test.add(path, name, &document)?;
+        for text in &inputs.texts {
+            for document in documents(&text.name, &text.bytes)? {
+                test.add(path, &text.name, &document)?;
             }
         }
         Ok(test)

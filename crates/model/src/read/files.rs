@@ -11,7 +11,7 @@ use super::parse::MAX_BYTES;
 
 type Text = (Arc<str>, Vec<u8>);
 
-/// Deeper folders are taken for a loop of links.
+/// Deeper folders are not read.
 const MAX_FOLDERS: usize = 32;
 
 /// Reads every text that the paths name.
@@ -31,7 +31,7 @@ pub fn read<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Text>, InputError> {
         }
         let mut found = Vec::new();
         if fs::metadata(path).map_err(unreadable(path))?.is_dir() {
-            walk(path, 0, &mut found)?;
+            walk(path, &mut Vec::new(), &mut found)?;
         } else {
             found.push(path.to_owned());
         }
@@ -44,21 +44,31 @@ pub fn read<P: AsRef<Path>>(paths: &[P]) -> Result<Vec<Text>, InputError> {
     Ok(texts)
 }
 
-fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), InputError> {
-    if depth > MAX_FOLDERS {
-        let error = io::Error::other("folders are nested too deep (a link to a parent folder?)");
-        return Err(unreadable(folder)(error));
+/// `inside` holds the folders on the way here, links resolved.
+fn walk(folder: &Path, inside: &mut Vec<PathBuf>, found: &mut Vec<PathBuf>) -> Result<(), InputError> {
+    let resolved = fs::canonicalize(folder).map_err(unreadable(folder))?;
+    if inside.contains(&resolved) {
+        return Err(unreadable(folder)(io::Error::other("this link leads to a folder that holds it")));
+    }
+    if inside.len() > MAX_FOLDERS {
+        return Err(unreadable(folder)(io::Error::other(format!("folders are nested deeper than {MAX_FOLDERS} levels"))));
     }
     let entries = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>).map_err(unreadable(folder))?;
     let mut paths: Vec<_> = entries.iter().map(fs::DirEntry::path).filter(|path| !is_hidden(path)).collect();
     paths.sort();
+    inside.push(resolved);
     for path in paths {
         if path.is_dir() {
-            walk(&path, depth + 1, found)?;
+            walk(&path, inside, found)?;
         } else if is_manifest(&path) {
+            // A pipe would be waited for, for ever; one that is named itself is meant.
+            if !fs::metadata(&path).map_err(unreadable(&path))?.is_file() {
+                return Err(unreadable(&path)(io::Error::other("this is no file but a pipe, socket or device")));
+            }
             found.push(path);
         }
     }
+    inside.pop();
     Ok(())
 }
 

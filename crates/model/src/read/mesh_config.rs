@@ -1,10 +1,8 @@
 //! Which mesh configuration is in force: that of the `Istio` resource, else of the ConfigMap `istio`.
 
-use std::sync::Arc;
-
 use super::report::Report;
 use super::tree::{Node, Style, Value};
-use super::{convert, documents, rules, schema};
+use super::{convert, rules, schema};
 use crate::{Diagnostic, Istio, MeshConfig, Meta, Severity};
 
 /// The `Istio` resource that counts when there are several.
@@ -26,17 +24,21 @@ impl Candidates {
     }
 
     /// A ConfigMap, if it is named as istiod's.
-    pub fn add_config_map(&mut self, meta: &Meta, node: &Node, file: &Arc<str>, report: &mut Report) {
+    pub fn add_config_map(&mut self, meta: &Meta, node: &Node, report: &mut Report) {
         let (name, key) = CONFIG_MAP;
         let field = node.at_path(&["data", key]);
         let Some(text) = field.text().filter(|_| meta.name() == name) else { return };
-        let mut document = match documents(file, text.as_bytes()) {
-            Ok(documents) => documents.into_iter().next().unwrap_or(Node { at: field.at, value: Value::Map(Vec::new()) }),
-            Err(error) => return report.error("data/mesh", field.at, format!("the mesh configuration is no YAML: {error}")),
-        };
         // Only a block has the lines and columns of its text.
         let is_block = matches!(field.value, Value::Scalar { style: Style::Block, .. });
-        document.shift(if is_block { field.at } else { (field.at.0, 1) });
+        let origin = if is_block { field.at } else { (field.at.0, 1) };
+        let mut document = match super::parse::documents(text) {
+            Ok(documents) => documents.into_iter().next().unwrap_or(Node { at: field.at, value: Value::Map(Vec::new()) }),
+            Err(error) => {
+                let at = if is_block { super::tree::shifted(error.at, origin) } else { field.at };
+                return report.error("data/mesh", at, format!("the mesh configuration is no YAML: {}", error.message));
+            }
+        };
+        document.shift(origin);
         schema::check_mesh_config(&document, "data/mesh", report);
         rules::check_mesh_config(&document, "data/mesh", report);
         self.config_maps.push(convert::mesh_config(meta, "data/mesh", &document, meta.namespace()));

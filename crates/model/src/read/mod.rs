@@ -18,7 +18,7 @@ mod schema;
 mod tree;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::{Diagnostic, Mesh, Place, Severity};
 
@@ -46,7 +46,32 @@ pub enum InputError {
 /// The texts to be read.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
-    texts: Vec<(Arc<str>, Vec<u8>)>,
+    texts: Vec<Text>,
+}
+
+/// A text and its name.
+#[derive(Clone, Debug)]
+struct Text {
+    name: Arc<str>,
+    bytes: Vec<u8>,
+    /// Where its lines begin, once somebody has asked for one.
+    lines: OnceLock<Vec<usize>>,
+}
+
+impl Text {
+    fn new((name, bytes): (Arc<str>, Vec<u8>)) -> Self {
+        Self { name, bytes, lines: OnceLock::new() }
+    }
+
+    fn line(&self, number: usize) -> Option<&[u8]> {
+        let starts = self.lines.get_or_init(|| {
+            let breaks = self.bytes.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+            std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect()
+        });
+        let start = *starts.get(number.checked_sub(1)?)?;
+        let end = starts.get(number).map_or(self.bytes.len(), |next| next - 1);
+        self.bytes.get(start..end)
+    }
 }
 
 /// What came of reading.
@@ -89,14 +114,14 @@ impl Inputs {
     /// # Errors
     /// The first that cannot be read.
     pub fn from_paths<P: AsRef<Path>>(paths: &[P]) -> Result<Self, InputError> {
-        Ok(Self { texts: files::read(paths)? })
+        Ok(Self { texts: files::read(paths)?.into_iter().map(Text::new).collect() })
     }
 
     /// Texts with the names that diagnostics call them by.
     #[must_use]
     pub fn from_texts<N: Into<String>, T: Into<String>>(texts: impl IntoIterator<Item = (N, T)>) -> Self {
         let texts = texts.into_iter().map(|(name, text)| (Arc::from(name.into()), text.into().into_bytes()));
-        Self { texts: texts.collect() }
+        Self { texts: texts.map(Text::new).collect() }
     }
 
     /// Adds the texts of others.
@@ -106,14 +131,14 @@ impl Inputs {
 
     /// The names and texts.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.texts.iter().map(|(name, text)| (&**name, text.as_slice()))
+        self.texts.iter().map(|text| (&*text.name, text.bytes.as_slice()))
     }
 
     /// A line of a text, from 1, to be shown with a diagnostic.
     #[must_use]
     pub fn line(&self, file: &str, line: u32) -> Option<&str> {
-        let (_, text) = self.texts.iter().find(|(name, _)| &**name == file)?;
-        let line = text.split(|byte| *byte == b'\n').nth(usize::try_from(line).ok()?.checked_sub(1)?)?;
+        let text = self.texts.iter().find(|text| &*text.name == file)?;
+        let line = text.line(usize::try_from(line).ok()?)?;
         std::str::from_utf8(line).ok().map(|line| line.trim_end_matches('\r'))
     }
 
@@ -123,8 +148,8 @@ impl Inputs {
     /// The first text that cannot be read as YAML.
     pub fn load(&self) -> Result<Loaded, InputError> {
         let mut collection = collect::Collection::default();
-        for (name, text) in &self.texts {
-            for document in documents(name, text)? {
+        for Text { name, bytes, .. } in &self.texts {
+            for document in documents(name, bytes)? {
                 collection.add(name, &document);
             }
         }
@@ -137,8 +162,16 @@ fn documents(name: &Arc<str>, text: &[u8]) -> Result<Vec<tree::Node>, InputError
     let text = match std::str::from_utf8(text) {
         Ok(text) => text,
         Err(error) => {
-            let line = text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
-            return Err(syntax((u32::try_from(line).unwrap_or(u32::MAX), 1), "this is not UTF-8 text".to_owned()));
+            // The text before it is UTF-8.
+            let before = String::from_utf8_lossy(&text[..error.valid_up_to()]);
+            let (line, column) =
+                (before.matches('\n').count() + 1, before.chars().rev().take_while(|one| *one != '\n').count() + 1);
+            let bounded = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+            let message = match text {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "this is UTF-16; Kubernetes reads UTF-8".to_owned(),
+                _ => format!("this is not UTF-8 text: it holds the byte 0x{:02x}", text[error.valid_up_to()]),
+            };
+            return Err(syntax((bounded(line), bounded(column)), message));
         }
     };
     parse::documents(text).map_err(|error| syntax(error.at, error.message))

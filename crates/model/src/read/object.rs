@@ -31,6 +31,13 @@ pub fn recognise(node: &Node) -> Recognised {
     }
     let (Some(kind), Some(version)) = (node.get("kind").text(), node.get("apiVersion").text()) else {
         let missing = if node.get("kind").text().is_none() { "kind" } else { "apiVersion" };
+        if let Some(comment) = node.entries().iter().find(|entry| entry.key.starts_with("//") || entry.key.starts_with("/*")) {
+            let sign = &comment.key[..2];
+            return Recognised::No(format!("`{sign}` begins no comment in JSON or YAML: it was read as part of a key"));
+        }
+        if node.get(missing).is_given() {
+            return Recognised::No(format!("`{missing}` must be a text; found {}", node.get(missing).describe()));
+        }
         return Recognised::No(format!("`{missing}` is missing: every Kubernetes object has `apiVersion` and `kind`"));
     };
     let group = version.split_once('/').map_or("", |(group, _)| group);
@@ -120,6 +127,10 @@ pub fn check(kind: Kind, node: &Node, report: &mut Report) {
     if !known.is_empty() && !known.contains(&version) {
         let message = format!("{} has no version `{version}`; allowed: {}", kind.group(), known.join(", "));
         report.error("apiVersion", node.get("apiVersion").at, message);
+    }
+    if metadata.is_given() && !matches!(metadata.value, Value::Map(_)) {
+        let message = format!("found {}; allowed: a mapping with name, namespace, labels, annotations", metadata.describe());
+        return report.error("metadata", metadata.at, message);
     }
     let name = metadata.get("name").text().unwrap_or_default();
     if !name.is_empty() {

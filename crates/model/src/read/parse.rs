@@ -62,7 +62,11 @@ impl<'text> Builder<'text> {
     fn next(&mut self) -> Result<Item<'text>, SyntaxError> {
         match self.parser.next_event() {
             Some(Ok((event, span))) => Ok((event, position(&span.start))),
-            Some(Err(error)) => Err(SyntaxError { at: position(error.marker()), message: error.info() }),
+            Some(Err(error)) => {
+                let (at, message) = (position(error.marker()), error.info());
+                // The parser's own word for its bounds, which are ours.
+                if message.contains("recursion limit") { Err(too_deep(at)) } else { Err(SyntaxError { at, message }) }
+            }
             None => Ok((Event::StreamEnd, (1, 1))),
         }
     }

@@ -260,7 +260,7 @@ fn unreadable_text_is_an_input_error_with_its_place() {
     assert_eq!(syntax("a: 1\nb: [\n").0, 2);
     assert_eq!(syntax("a:\n\t- b\n").0, 2);
     assert!(syntax(&"[".repeat(5000)).2.contains("limit") || syntax(&"[".repeat(5000)).2.contains("nest"));
-    let bytes = Inputs { texts: vec![("b".into(), b"a: 1\n\xff\xfe".to_vec())] };
+    let bytes = Inputs { texts: vec![super::Text::new(("b".into(), b"a: 1\n\xff\xfe".to_vec()))] };
     assert!(matches!(bytes.load(), Err(InputError::Syntax { place, .. }) if place.line == 2));
 }
 

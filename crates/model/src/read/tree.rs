@@ -237,7 +237,9 @@ pub fn shortened(text: &str) -> String {
     }
 }
 
-fn shifted((line, column): At, origin: At) -> At {
+/// Where a place of a text within a text is in the outer one.
+#[must_use]
+pub fn shifted((line, column): At, origin: At) -> At {
     (line.saturating_add(origin.0).saturating_sub(1), column.saturating_add(origin.1).saturating_sub(1))
 }
 

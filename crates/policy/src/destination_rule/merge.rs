@@ -1,7 +1,7 @@
 //! Rules of one namespace by host, merged as Istio's `mergeDestinationRule` does with
 //! `ENABLE_ENHANCED_DESTINATIONRULE_MERGE`, its default.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use mutua_model::DestinationRule;
@@ -90,11 +90,8 @@ fn merge_into(rules: &mut [MergedRule], rule: &Arc<DestinationRule>, export_to: 
 fn absorb(entry: &mut MergedRule, rule: &Arc<DestinationRule>) {
     let incoming = single(rule, &[]);
     entry.rules.push(Arc::clone(rule));
-    for subset in incoming.subsets {
-        if entry.subset(&subset.value.name).is_none() {
-            entry.subsets.push(subset);
-        }
-    }
+    let known: HashSet<String> = entry.subsets.iter().map(|subset| subset.value.name.clone()).collect();
+    entry.subsets.extend(incoming.subsets.into_iter().filter(|subset| !known.contains(&subset.value.name)));
     if entry.policy.is_none() {
         entry.policy = incoming.policy;
     }
@@ -107,8 +104,9 @@ fn single(rule: &Arc<DestinationRule>, export_to: &[String]) -> MergedRule {
         Written { rule, path, value }
     });
     let mut subsets: Vec<Written<mutua_model::Subset>> = Vec::new();
+    let mut names = HashSet::new();
     for (at, subset) in rule.subsets.iter().enumerate() {
-        if subsets.iter().all(|known| known.value.name != subset.name) {
+        if names.insert(&subset.name) {
             let (rule, path) = written(format!("spec/subsets[{at}]"));
             subsets.push(Written { rule, path, value: subset.clone() });
         }
