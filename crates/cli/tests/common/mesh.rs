@@ -19,6 +19,7 @@ pub const CONTROL: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 10);
 pub const FRONT: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 11);
 pub const BACK: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 12);
 pub const EVIL: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 13);
+pub const SIDE: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 14);
 /// The service in front of the application.
 pub const SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 96, 0, 10), 80);
 /// The application's own port.
@@ -29,6 +30,11 @@ apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: front, namespace: shop}
 spec: {address: 10.91.0.11, labels: {app: front}, serviceAccount: front}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: side, namespace: shop}
+spec: {address: 10.91.0.14, labels: {app: side}, serviceAccount: side}
 ---
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
@@ -67,7 +73,7 @@ pub enum Seen {
 pub struct Mesh {
     pub folder: PathBuf,
     pub network: Network,
-    control: Option<Process>,
+    control: Mutex<Option<Process>>,
     options: Vec<String>,
     /// How connections to the application ended.
     pub seen: Arc<Mutex<Vec<Seen>>>,
@@ -77,15 +83,16 @@ impl Mesh {
     /// Starts everything but the sidecars. `options` are further ones of the control plane.
     pub fn start(folder: &Path, options: &[&str]) -> Self {
         let mut network = Network::new(folder).expect("a bridge");
-        for (name, address) in [("control", CONTROL), ("front", FRONT), ("back", BACK), ("evil", EVIL)] {
+        for (name, address) in [("control", CONTROL), ("front", FRONT), ("back", BACK), ("evil", EVIL), ("side", SIDE)] {
             network.add(&format!("shop/{name}"), address, "").expect("a host");
         }
         std::fs::create_dir(folder.join("config")).expect("made");
         std::fs::write(folder.join("config/shop.yaml"), CONFIG).expect("written");
         let options = options.iter().map(|option| (*option).to_owned()).collect();
-        let mut mesh = Self { folder: folder.to_owned(), network, control: None, options, seen: Arc::default() };
+        let control = Mutex::default();
+        let mesh = Self { folder: folder.to_owned(), network, control, options, seen: Arc::default() };
         mesh.start_control_plane();
-        for host in ["shop/front", "shop/back"] {
+        for host in ["shop/front", "shop/back", "shop/side"] {
             let mut command = Command::new(MUTUA);
             command.args(["redirect", "apply", "--exempt-mark", "0x539"]);
             mesh.network.host(host).unwrap().namespace.run(&mut command).expect("rules");
@@ -114,20 +121,20 @@ impl Mesh {
         std::fs::read_to_string(self.folder.join(format!("{name}.log"))).unwrap_or_default()
     }
 
-    pub fn start_control_plane(&mut self) {
+    pub fn start_control_plane(&self) {
         let mut command = Command::new(MUTUA);
         command.arg("control-plane").arg("--config").arg(self.folder.join("config"));
         command.arg("--state").arg(self.folder.join("control")).arg("--listen").arg(format!("{CONTROL}:15012"));
         command.args(&self.options).stdout(Stdio::null()).stderr(self.log("control"));
         let before = self.said("control").matches("the control plane is ready").count();
-        self.control =
-            Some(self.network.host("shop/control").unwrap().namespace.spawn("control plane", &mut command).expect("starts"));
+        let started = self.network.host("shop/control").unwrap().namespace.spawn("control plane", &mut command);
+        *self.control.lock().unwrap() = Some(started.expect("starts"));
         until("the control plane", || self.said("control").matches("the control plane is ready").count() > before);
     }
 
     /// kill -9 of the control plane.
-    pub fn kill_control_plane(&mut self) {
-        self.control = None;
+    pub fn kill_control_plane(&self) {
+        *self.control.lock().unwrap() = None;
     }
 
     /// Replaces the policy of the namespace.

@@ -69,7 +69,7 @@ fn killed_mid_transfer() {
 #[test]
 fn control_plane_killed() {
     in_lab("process::control_plane_killed", |folder| {
-        let (mut mesh, _front, _back) = Mesh::whole(folder, &[]);
+        let (mesh, _front, _back) = Mesh::whole(folder, &[]);
         let mut bystander = mesh.call().unwrap();
         echo(&mut bystander, b"before").unwrap();
         mesh.kill_control_plane();
@@ -121,7 +121,7 @@ fn stopped_with_live_connections() {
 #[test]
 fn restart_without_control_plane() {
     in_lab("process::restart_without_control_plane", |folder| {
-        let (mut mesh, _front, back) = Mesh::whole(folder, &[]);
+        let (mesh, _front, back) = Mesh::whole(folder, &[]);
         mesh.policy("STRICT");
         until("the policy", || mesh.admin("back", "/policy?port=8080").is_some_and(|policy| policy["mode"] == "STRICT"));
         mesh.kill_control_plane();
