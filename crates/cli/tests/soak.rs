@@ -254,6 +254,9 @@ fn due(next: &mut Duration, now: Duration, period: Duration) -> bool {
     is_due
 }
 
+/// What one thread does until the tally says that it is over.
+type Work = fn(&Tally);
+
 #[test]
 #[ignore = "takes an hour; run by make soak"]
 fn soak() {
@@ -268,7 +271,7 @@ fn soak() {
         let beside = Tally { over: Arc::clone(&tally.over), ..Tally::default() };
         let mut conductor = Conductor { mesh: &mesh, front, back, caller, samples: Vec::new() };
         std::thread::scope(|scope| {
-            let works: [(&str, fn(&Tally), &Tally); 5] = [
+            let works: [(&str, Work, &Tally); 5] = [
                 ("shop/front", short_calls, &tally),
                 ("shop/front", transfers, &tally),
                 ("shop/front", long_lived, &tally),

@@ -102,7 +102,7 @@ async fn converse(paths: &[&str]) -> Vec<(bool, Vec<u8>)> {
         }
         let _ = answer.trailers().await;
     }
-    std::mem::take(&mut *heard.lock().unwrap())
+    heard.lock().unwrap().clone()
 }
 
 fn observe(heard: &[(bool, Vec<u8>)], mut cut: impl FnMut() -> usize) -> Result<Vec<Exchange>, Lost> {
