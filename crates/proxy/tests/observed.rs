@@ -164,8 +164,8 @@ async fn both_ends_count_requests_with_istios_labels() {
                 let text = metrics(running);
                 assert!(!text.contains("istio_tcp_connections_opened_total{"), "what is HTTP is not counted as TCP");
                 let [_, tail] = parts("404");
-                // GET /missing HTTP/1.1, Host: server, and an empty line.
-                assert_eq!(value(&text, "istio_request_bytes_sum{", &[&tail]).as_deref(), Some("41"));
+                // GET /missing HTTP/1.1 (23), Host: server (14), and an empty line (2).
+                assert_eq!(value(&text, "istio_request_bytes_sum{", &[&tail]).as_deref(), Some("39"));
                 assert_eq!(value(&text, "istio_request_duration_milliseconds_count{", &[&tail]).as_deref(), Some("1"));
                 assert!(text.contains("destination_service=\"server.shop.svc.cluster.local\""));
             }
@@ -184,7 +184,7 @@ async fn what_is_not_http_is_counted_as_tcp_and_passes() {
         assert_eq!(common::read_exactly(&mut stream, part.len()).await, part);
     }
     let text = metrics(&pair.client);
-    assert_eq!(value(&text, "istio_tcp_received_bytes_total{", &[]).as_deref(), Some("29"), "from the first byte on");
+    assert_eq!(value(&text, "istio_tcp_received_bytes_total{", &[]).as_deref(), Some("31"), "from the first byte on");
     assert!(!text.contains("istio_requests_total{"));
 }
 
