@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::pki_types::CertificateDer;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 
 use crate::bundle::pem;
 use crate::tls::provider;
-use crate::{CertificateInfo, IdentityError, PrivateKey, SpiffeId, certificate};
+use crate::{CertificateInfo, IdentityError, PrivateKey, SpiffeId, TrustBundle, certificate};
 
 /// A private key with its certificate chain, checked to belong together. Cheap to clone.
 #[derive(Clone)]
@@ -78,6 +80,41 @@ impl Credentials {
     #[must_use]
     pub fn not_after(&self) -> SystemTime {
         self.inner.info.not_after
+    }
+
+    /// Whether a peer that trusts `roots` accepts the chain at `now`, and would up to the leaf's last second: a leaf that
+    /// ends later than one of its issuers is dead before it says so. The identity is not looked at.
+    ///
+    /// # Errors
+    /// What a peer would say of the chain, or which issuer ends too early.
+    pub fn check_chain(&self, roots: &TrustBundle, now: SystemTime) -> Result<(), IdentityError> {
+        let chain = &self.inner.chain;
+        let unfit = |reason: String| IdentityError::malformed("certificate chain", reason);
+        let (leaf, rest) = chain.split_first().ok_or_else(|| unfit("it is empty".to_owned()))?;
+        if self.not_after() <= now {
+            return Err(unfit("it has ended".to_owned()));
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots.store()?), provider::plain());
+        let verifier = verifier.build().map_err(|error| unfit(error.to_string()))?;
+        let nobody = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
+        let since = now.duration_since(SystemTime::UNIX_EPOCH).map_err(|error| unfit(error.to_string()))?;
+        match verifier.verify_server_cert(leaf, rest, &nobody, &[], UnixTime::since_unix_epoch(since)) {
+            // The name is looked at last, when the chain is good; a workload has none.
+            Ok(_)
+            | Err(rustls::Error::InvalidCertificate(
+                rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. },
+            )) => {}
+            Err(error) => return Err(unfit(error.to_string())),
+        }
+        let mut issuers = rest.iter().filter_map(|der| CertificateInfo::from_der(der).ok()).collect::<Vec<_>>();
+        let names: Vec<_> = issuers.iter().chain([&self.inner.info]).map(|info| info.issuer.clone()).collect();
+        // Roots of one name may follow each other; the last of them counts.
+        let root = roots.infos().into_iter().filter(|root| names.contains(&root.subject)).max_by_key(|root| root.not_after);
+        issuers.extend(root);
+        match issuers.iter().find(|issuer| issuer.not_after < self.not_after()) {
+            Some(early) => Err(unfit(format!("it ends later than its issuer {} ({})", early.subject, early.serial))),
+            None => Ok(()),
+        }
     }
 
     /// The chain, leaf first, PEM.

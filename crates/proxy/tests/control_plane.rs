@@ -161,6 +161,58 @@ async fn a_failed_renewal_keeps_the_leaf_and_is_tried_again() {
     assert_eq!(member.certificates.status().last_error, "");
 }
 
+/// What a broken CA answers, and what the sidecar says of it.
+fn bad_answers() -> Vec<(&'static str, common::plane::Forge)> {
+    fn for_id(ca: &mutua_identity::Ca, csr: &str, id: &str) -> Vec<String> {
+        ca.sign(csr, &id.parse().unwrap(), Duration::from_secs(60)).unwrap().chain_pem
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let domain = mutua_identity::TrustDomain::new("cluster.local").unwrap();
+    let foreign = mutua_identity::Ca::load_or_create(folder.path(), &domain).unwrap();
+    vec![
+        ("certificate chain: ", Box::new(move |_, csr, _| for_id(&foreign, csr, SERVER))),
+        ("it is a certificate for spiffe://", Box::new(|ca, csr, _| for_id(ca, csr, "spiffe://cluster.local/ns/shop/sa/other"))),
+        ("it is a certificate for spiffe://", Box::new(|ca, csr, _| for_id(ca, csr, "spiffe://elsewhere/ns/shop/sa/server"))),
+        (
+            "does not belong to the certificate",
+            Box::new(|ca, _, _| {
+                let key = mutua_identity::PrivateKey::generate().unwrap();
+                for_id(ca, &mutua_identity::certificate_request(&key).unwrap(), SERVER)
+            }),
+        ),
+        (
+            "certificate chain: ",
+            Box::new(|ca, csr, _| ca.sign(csr, &SERVER.parse().unwrap(), Duration::from_millis(1)).unwrap().chain_pem),
+        ),
+        ("it is empty", Box::new(|_, _, _| Vec::new())),
+        ("no PEM certificate", Box::new(|_, _, _| vec!["garbage".to_owned(); 3])),
+        ("message length too large", Box::new(|_, _, chain| [chain, vec![" ".repeat(300 * 1024)]].concat())),
+    ]
+}
+
+#[tokio::test]
+async fn a_bad_answer_of_the_ca_never_replaces_a_valid_leaf() {
+    let mut cases = tokio::task::JoinSet::new();
+    for (expected, forge) in bad_answers() {
+        cases.spawn(async move {
+            let plane = Plane::start().await;
+            *plane.shared.ttl.lock().unwrap() = Duration::from_secs(8);
+            let member = Member::join(&plane).await;
+            plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before: 0 });
+            until("the roots", || member.certificates.world.bundle().is_some()).await;
+            let first = member.serial();
+            *plane.shared.forge.lock().unwrap() = Some(forge);
+            until(expected, || member.certificates.status().failed >= 1).await;
+            let status = member.certificates.status();
+            assert!(status.last_error.contains(expected), "{expected}: {}", status.last_error);
+            assert_eq!(member.serial(), first, "{expected}");
+            *plane.shared.forge.lock().unwrap() = None;
+            until("a renewal by a good answer", || member.serial() != first).await;
+        });
+    }
+    cases.join_all().await;
+}
+
 #[tokio::test]
 async fn a_root_that_is_about_to_go_renews_leaves_at_once() {
     let plane = Plane::start().await;

@@ -11,8 +11,9 @@ use crate::{IdentityError, certificate};
 const MAX_REQUEST: usize = 16 * 1024;
 /// The smallest RSA key that is certified, bits.
 const MIN_RSA_BITS: usize = 2048;
-/// Elliptic curves that are certified, by the bits of a coordinate: P-256 and P-384.
-const CURVE_BITS: [usize; 2] = [256, 384];
+/// Elliptic curves that are certified, by their object identifiers (RFC 5480 §2.1.1.1): P-256 and P-384. Other curves
+/// have coordinates of the same size.
+const CURVES: [&str; 2] = ["1.2.840.10045.3.1.7", "1.3.132.0.34"];
 
 /// The public key of a PEM request whose signature is good.
 pub(super) fn public_key(csr_pem: &str) -> Result<PublicKey, IdentityError> {
@@ -45,14 +46,19 @@ fn check(der: &[u8]) -> Result<(), IdentityError> {
     if !rest.is_empty() {
         return Err(request("bytes after its end".to_owned()));
     }
-    parsed.verify_signature().map_err(|_| request("its signature does not fit its key".to_owned()))?;
-    let key = parsed.certification_request_info.subject_pki.parsed().map_err(|error| request(error.to_string()))?;
+    let info = &parsed.certification_request_info.subject_pki;
+    let key = info.parsed().map_err(|error| request(error.to_string()))?;
+    let curve =
+        || info.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok()).map(|oid| oid.to_id_string());
     match key {
-        ParsedKey::RSA(rsa) if rsa.key_size() >= MIN_RSA_BITS => Ok(()),
-        ParsedKey::RSA(rsa) => Err(request(format!("RSA key of {} bits, at least {MIN_RSA_BITS} are required", rsa.key_size()))),
-        ParsedKey::EC(point) if CURVE_BITS.contains(&point.key_size()) => Ok(()),
-        _ => Err(request("key is none of RSA, ECDSA P-256, ECDSA P-384".to_owned())),
+        ParsedKey::RSA(rsa) if rsa.key_size() >= MIN_RSA_BITS => {}
+        ParsedKey::RSA(rsa) => {
+            return Err(request(format!("RSA key of {} bits, at least {MIN_RSA_BITS} are required", rsa.key_size())));
+        }
+        ParsedKey::EC(_) if curve().is_some_and(|curve| CURVES.contains(&curve.as_str())) => {}
+        _ => return Err(request("key is none of RSA, ECDSA P-256, ECDSA P-384".to_owned())),
     }
+    parsed.verify_signature().map_err(|_| request("its signature does not fit its key".to_owned()))
 }
 
 fn request(reason: String) -> IdentityError {

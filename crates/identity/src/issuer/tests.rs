@@ -112,6 +112,54 @@ fn lives_are_bounded() {
     assert!(matches!(ca.sign_at(ca.signer().not_after, &csr, &cart(), HOUR), Err(IdentityError::SignerExpired(_))));
 }
 
+#[test]
+fn a_curve_is_known_by_its_identifier_not_by_its_size() {
+    let (_folder, ca) = new_ca();
+    for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384] {
+        let pair = KeyPair::generate_for(algorithm).unwrap();
+        let csr = CertificateParams::default().serialize_request(&pair).unwrap().pem().unwrap();
+        ca.sign(&csr, &cart(), HOUR).unwrap();
+    }
+    // `openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:secp256k1 -subj /`: coordinates of 256 bits.
+    let koblitz = include_str!("secp256k1.csr.pem");
+    let error = ca.sign(koblitz, &cart(), HOUR).unwrap_err().to_string();
+    assert_eq!(error, "certificate request: key is none of RSA, ECDSA P-256, ECDSA P-384");
+}
+
+#[test]
+fn a_chain_is_checked_as_a_peer_would() {
+    let (_folder, ca) = new_ca();
+    let (_other_folder, other) = new_ca();
+    let key = PrivateKey::generate().unwrap();
+    let csr = certificate_request(&key).unwrap();
+    let now = SystemTime::now();
+    let issue = |at, ttl| Credentials::new(&key, &ca.sign_at(at, &csr, &cart(), ttl).unwrap().chain_pem[..1]).unwrap();
+    let leaf = issue(now, HOUR);
+    leaf.check_chain(ca.bundle(), now).unwrap();
+    leaf.check_chain(&other.bundle().union(ca.bundle()), now).unwrap();
+    for (roots, at) in [(other.bundle(), now), (ca.bundle(), now + 2 * HOUR), (ca.bundle(), now - HOUR)] {
+        let error = leaf.check_chain(roots, at).unwrap_err().to_string();
+        assert!(error.starts_with("certificate chain: "), "{error}");
+    }
+    let last = issue(ca.signer().not_after - HOUR, DEFAULT_TTL);
+    last.check_chain(ca.bundle(), last.not_after() - Duration::from_secs(1)).unwrap();
+}
+
+#[test]
+fn a_leaf_that_outlives_its_issuer_is_found_out() {
+    let (root_key, key) = (KeyPair::generate().unwrap(), PrivateKey::generate().unwrap());
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.not_after = (SystemTime::now() + HOUR).into();
+    let root = params.self_signed(&root_key).unwrap().pem();
+    let mut leaf = CertificateParams::default();
+    leaf.not_after = (SystemTime::now() + 2 * HOUR).into();
+    let leaf = leaf.signed_by(key.pair(), &Issuer::new(params, root_key)).unwrap().pem();
+    let credentials = Credentials::new(&key, &[leaf]).unwrap();
+    let error = credentials.check_chain(&crate::TrustBundle::from_pem(&root).unwrap(), SystemTime::now()).unwrap_err();
+    assert!(error.to_string().contains("it ends later than its issuer"), "{error}");
+}
+
 struct Plugged {
     folder: tempfile::TempDir,
     root: String,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mutua_identity::schedule::{renewal_due, retry_pause};
-use mutua_identity::{Credentials, PrivateKey, certificate_request};
+use mutua_identity::{Credentials, PrivateKey, TrustBundle, certificate_request};
 use mutua_wire::certificate::IstioCertificateRequest;
 use mutua_wire::certificate::istio_certificate_service_client::IstioCertificateServiceClient;
 use mutua_wire::node::{AUTHORIZATION, REQUEST_WORKLOAD};
@@ -24,6 +24,8 @@ use crate::world::{ApplyError, World};
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The longest sleep: a machine that slept, or a changed clock, is noticed after it.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// The longest answer of the CA that is read: a chain and a bundle of roots, bytes.
+const LONGEST_ANSWER: usize = 256 * 1024;
 
 /// How far the CA dates a leaf back (Istio's two minutes).
 const BACKDATED: Duration = Duration::from_secs(120);
@@ -54,6 +56,9 @@ pub enum CertificateError {
     /// The control plane could not answer.
     #[error("control plane: {0}")]
     Unavailable(String),
+    /// The control plane answered with a certificate that must not be used; the running one stays.
+    #[error("the control plane's answer is not used: {0}")]
+    BadAnswer(String),
     /// The answer, or a key, cannot be used.
     #[error("certificate: {0}")]
     Unusable(#[from] mutua_identity::IdentityError),
@@ -128,7 +133,9 @@ impl Certificates {
         loop {
             match self.ask(false).await {
                 Ok(()) => return Ok(()),
-                Err(error @ (CertificateError::Connect(_) | CertificateError::Unavailable(_))) => {
+                Err(
+                    error @ (CertificateError::Connect(_) | CertificateError::Unavailable(_) | CertificateError::BadAnswer(_)),
+                ) => {
                     tracing::warn!(%error, "joining will be tried again");
                     tokio::time::sleep(backoff.pause()).await;
                 }
@@ -204,27 +211,59 @@ impl Certificates {
             request.metadata_mut().insert(AUTHORIZATION, value);
         }
         let channel = self.control_plane.channel(current.as_ref(), self.world.bundle().as_ref()).await?;
-        let answer = IstioCertificateServiceClient::new(channel).create_certificate(request).await;
-        let mut chain_pem = answer.map_err(|status| self.refused(&status))?.into_inner().cert_chain;
-        // The last element is the bundle of roots, which comes by discovery.
-        chain_pem.pop();
-        let credentials = Credentials::new(&key, &chain_pem)?;
-        if !self.is_ours(&credentials) {
-            let message = format!("it issued a certificate for {:?}", credentials.id().map(ToString::to_string));
-            return Err(CertificateError::Refused { workload: self.workload.to_string(), message });
-        }
-        self.take_over(credentials)
+        let mut client = IstioCertificateServiceClient::new(channel).max_decoding_message_size(LONGEST_ANSWER);
+        let answer = client.create_certificate(request).await.map_err(|status| self.refused(&status))?;
+        let credentials = self.check(&key, answer.into_inner().cert_chain, current.as_ref())?;
+        self.take_over(&credentials)
     }
 
-    fn take_over(&self, credentials: Credentials) -> Result<(), CertificateError> {
-        self.schedule(&credentials, SystemTime::now());
+    /// The certificate in an answer, when it may take the place of `current`: it is for our key and our identity, valid
+    /// now and as long as it says, below the roots in force, and not older than what runs.
+    fn check(
+        &self,
+        key: &PrivateKey,
+        mut chain_pem: Vec<String>,
+        current: Option<&Credentials>,
+    ) -> Result<Credentials, CertificateError> {
+        let bad = |error: mutua_identity::IdentityError| CertificateError::BadAnswer(error.to_string());
+        // The last element is the bundle of roots, which comes by discovery; it counts only while there is none.
+        let sent = chain_pem.pop().ok_or_else(|| CertificateError::BadAnswer("it is empty".to_owned()))?;
+        let credentials = Credentials::new(key, &chain_pem).map_err(bad)?;
+        let expected = current.and_then(Credentials::id);
+        if !self.is_ours(&credentials) || expected.is_some_and(|id| credentials.id() != Some(id)) {
+            let id = credentials.id().map_or_else(|| "nobody".to_owned(), ToString::to_string);
+            return Err(CertificateError::BadAnswer(format!("it is a certificate for {id}, not for {}", self.workload)));
+        }
+        let roots = match self.world.bundle().filter(|_| current.is_some()) {
+            Some(roots) => roots,
+            None => TrustBundle::from_pem(&sent).map_err(bad)?,
+        };
+        credentials.check_chain(&roots, SystemTime::now()).map_err(bad)?;
+        match current {
+            Some(current)
+                if credentials.not_before() < current.not_before() && credentials.not_after() <= current.not_after() =>
+            {
+                Err(CertificateError::BadAnswer(format!(
+                    "certificate {} is older than {} in use",
+                    credentials.serial(),
+                    current.serial()
+                )))
+            }
+            _ => Ok(credentials),
+        }
+    }
+
+    fn take_over(&self, credentials: &Credentials) -> Result<(), CertificateError> {
+        // What cannot be used together with policy and roots changes nothing, neither here nor on the disk.
+        self.world.set_credentials(credentials.clone())?;
+        self.schedule(credentials, SystemTime::now());
         self.lock().clock_skew_ms = skew(credentials.not_before() + BACKDATED, SystemTime::now());
-        if let Err(error) = self.store.save(&credentials) {
+        if let Err(error) = self.store.save(credentials) {
             // The certificate is good all the same; only a restart would have to join anew.
             tracing::error!(%error, "the certificate could not be kept on disk");
         }
         tracing::info!(serial = credentials.serial(), "a new certificate is in use");
-        Ok(self.world.set_credentials(credentials)?)
+        Ok(())
     }
 
     fn request(&self, key: &PrivateKey) -> Result<IstioCertificateRequest, CertificateError> {
@@ -246,8 +285,10 @@ impl Certificates {
         }
     }
 
+    /// The account is the control plane's to say; a renewal is held to the account of the certificate in use.
     fn is_ours(&self, credentials: &Credentials) -> bool {
-        credentials.id().is_some_and(|id| id.namespace() == self.workload.namespace)
+        let domain = self.control_plane.identity.trust_domain();
+        credentials.id().is_some_and(|id| id.namespace() == self.workload.namespace && id.trust_domain() == domain)
     }
 
     fn schedule(&self, credentials: &Credentials, issued: SystemTime) {
