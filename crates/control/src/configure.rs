@@ -60,6 +60,7 @@ pub async fn reread<S: Source, K: Sink>(
             () = parts.retrust.notified() => Event::Retry,
             () = tokio::time::sleep(RETRY), if pending.is_some() => Event::Retry,
         };
+        let resigned = matches!(event, Event::SigningCa);
         let reading = match event {
             Event::Content(reading) => reading,
             Event::Stage => {
@@ -77,6 +78,10 @@ pub async fn reread<S: Source, K: Sink>(
             }
         };
         pending = apply(&mut configuration, parts, reading);
+        if resigned {
+            // Under the old signer it would end with that one, whether or not the roots are the same.
+            parts.keeper.renew();
+        }
         tell(&configuration.sink, parts).await;
     }
 }

@@ -94,3 +94,40 @@ async fn valid_readings_come_into_force_and_invalid_ones_are_told_of() {
     shutdown.cancel();
     running.await.expect("ends");
 }
+
+#[tokio::test]
+async fn another_signer_under_the_same_roots_renews_the_own_certificate() {
+    let domain = mutua_identity::TrustDomain::new("cluster.local").expect("a domain");
+    let folders = [(); 2].map(|()| tempfile::tempdir().expect("a folder"));
+    let [old, new] = [0, 1].map(|n| Ca::load_or_create(folders[n].path(), &domain).expect("made"));
+    let plugged = folders[0].path();
+    let put = |name: &str, text: &[u8]| std::fs::write(plugged.join(name), text).expect("written");
+    put("root-cert.pem", old.bundle().union(new.bundle()).to_pem().as_bytes());
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = Arc::new(StateDir::open(folder.path()).expect("opened"));
+    let parts = Arc::new(crate::start::parts_for_tests(&state, &valid("a")));
+    parts.ca.store(Arc::new(Ca::from_dir(plugged).expect("complete")));
+    parts.world.apply(&valid("a"), &parts.trust()).expect("in force");
+    let (_say, readings) = mpsc::channel(1);
+    let (heard, mut hear) = mpsc::unbounded_channel();
+    let (show, _shown) = watch::channel(None);
+    let source = Scripted { readings, heard };
+    let configuration = Configuration { source, sink: Shown(show), reading: valid("a"), state };
+    let shutdown = CancellationToken::new();
+    tokio::spawn(Arc::clone(&parts.keeper).keep(shutdown.clone()));
+    let (running, stop, ca_dir) = (Arc::clone(&parts), shutdown.clone(), Some(plugged.to_owned()));
+    tokio::spawn(async move { reread(configuration, &running, ca_dir, stop).await });
+    hear.recv().await.expect("it follows");
+
+    for name in ["ca-cert.pem", "ca-key.pem", "cert-chain.pem"] {
+        put(name, &std::fs::read(folders[1].path().join(name)).expect("there"));
+    }
+    let renewed = async {
+        while parts.own.load().check_chain(new.bundle(), std::time::SystemTime::now()).is_err() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), renewed).await.expect("renewed by the new signer");
+    shutdown.cancel();
+}

@@ -9,6 +9,7 @@
 //! together. [`run`] is the whole standalone control plane; [`ControlPlane`] the same with its addresses, for tests.
 
 pub mod api;
+mod clock;
 pub mod compile;
 pub mod configure;
 pub mod distribute;

@@ -214,7 +214,7 @@ impl Stream {
 
 async fn until(time: Option<SystemTime>) {
     match time {
-        Some(time) => tokio::time::sleep(time.duration_since(SystemTime::now()).unwrap_or_default()).await,
+        Some(time) => crate::clock::sleep_until(time).await,
         None => std::future::pending().await,
     }
 }

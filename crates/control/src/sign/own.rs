@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use mutua_identity::{Ca, Credentials, IdentityError, ServerConfig, SpiffeId};
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::sleep_until;
 use crate::metrics::Metrics;
 use crate::world::{CONTROL_PLANE_ACCOUNT, Snapshot, World};
 
@@ -102,7 +103,7 @@ impl Own {
             let due = half_life(self.issued(), self.current.load().not_after());
             tokio::select! {
                 () = shutdown.cancelled() => return,
-                () = tokio::time::sleep(due) => {}
+                () = sleep_until(due) => {}
                 () = self.asked.notified() => {}
                 changed = stages.changed() => {
                     if changed.is_err() {
@@ -132,9 +133,8 @@ impl Own {
     }
 }
 
-fn half_life(issued: SystemTime, not_after: SystemTime) -> Duration {
-    let half = not_after.duration_since(issued).unwrap_or_default() / 2;
-    (issued + half).duration_since(SystemTime::now()).unwrap_or_default()
+fn half_life(issued: SystemTime, not_after: SystemTime) -> SystemTime {
+    issued + not_after.duration_since(issued).unwrap_or_default() / 2
 }
 
 fn key(snapshot: &Snapshot) -> (String, String, String) {
