@@ -27,6 +27,6 @@ pub use issuer::{Ca, Issued};
 pub use key::{PrivateKey, certificate_request};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use tls::{
-    ClientConfig, MinVersion, Negotiated, Origination, PeerExpectation, ServerConfig, ServerPolicy, Session, TlsError,
-    TlsErrorKind,
+    Algorithms, ClientConfig, Compliance, MinVersion, Negotiated, Origination, PeerExpectation, ServerConfig, ServerPolicy,
+    Session, TlsError, TlsErrorKind,
 };

@@ -9,7 +9,9 @@ use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
 use common::{CART, Mesh, domain};
-use mutua_identity::{Credentials, MinVersion, Negotiated, ServerConfig, ServerPolicy, Session, TlsError, TlsErrorKind};
+use mutua_identity::{
+    Compliance, Credentials, MinVersion, Negotiated, ServerConfig, ServerPolicy, Session, TlsError, TlsErrorKind,
+};
 
 /// Serves one connection; once established, sends `hello` and closes.
 fn serve_one(listener: &TcpListener, config: &ServerConfig) -> Result<Negotiated, TlsError> {
@@ -94,4 +96,30 @@ fn openssl_below_the_version_floor_is_refused() {
     let (seen, printed) = dial(&mesh, &policy, Some(&mesh.leaf(CART)), &["-tls1_2"]);
     assert_eq!(seen.unwrap_err().kind, TlsErrorKind::Version);
     assert!(printed.contains("protocol version"), "{printed}");
+}
+
+#[test]
+fn a_compliance_policy_is_what_openssl_finds() {
+    let mesh = Mesh::new();
+    let leaf = mesh.leaf("spiffe://cluster.local/ns/shop/sa/front");
+    let (refused, version) = (TlsErrorKind::NothingInCommon, TlsErrorKind::Version);
+    for (compliance, offered, wanted) in [
+        (Compliance::None, &["-tls1_3", "-groups", "X25519"][..], Ok(("TLSv1.3", "X25519"))),
+        (Compliance::None, &["-tls1_2", "-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305"], Err(refused)),
+        (Compliance::Fips140_2, &["-groups", "X25519:P-256"], Ok(("TLSv1.2", "secp256r1"))),
+        (Compliance::Fips140_2, &["-tls1_3"], Err(version)),
+        (Compliance::Fips140_2, &["-tls1_2", "-groups", "X25519"], Err(refused)),
+        (Compliance::Fips140_2, &["-tls1_2", "-groups", "P-384"], Err(refused)),
+        (Compliance::Fips140_3, &["-tls1_3", "-groups", "X25519:P-384"], Ok(("TLSv1.3", "secp384r1"))),
+        (Compliance::Fips140_3, &["-tls1_3", "-groups", "X25519"], Err(refused)),
+        (Compliance::Fips140_3, &["-tls1_3", "-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256"], Err(refused)),
+        (Compliance::Pqc, &["-tls1_2"], Err(version)),
+        (Compliance::Pqc, &["-groups", "X25519:P-256"], Err(refused)),
+    ] {
+        let policy = ServerPolicy { trust_domains: vec![domain()], compliance, ..Default::default() };
+        let (seen, printed) = dial(&mesh, &policy, Some(&leaf), offered);
+        let seen = seen.as_ref().map(|seen| (seen.version, seen.group.as_str())).map_err(|error| error.kind);
+        assert!(seen == wanted, "{compliance} with {offered:?}: {seen:?}\n{printed}");
+        assert_eq!(printed.contains("hello"), wanted.is_ok(), "{compliance} with {offered:?}: {printed}");
+    }
 }

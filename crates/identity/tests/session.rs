@@ -7,7 +7,8 @@ mod common;
 use common::{CART, End, Mesh, domain, exchange, run};
 use mutua_identity::tls::Roots;
 use mutua_identity::{
-    ClientConfig, MinVersion, Origination, PeerExpectation, ServerConfig, ServerPolicy, Session, TlsErrorKind, TrustDomain,
+    Algorithms, ClientConfig, Compliance, MinVersion, Origination, PeerExpectation, ServerConfig, ServerPolicy, Session,
+    TlsErrorKind, TrustDomain,
 };
 
 const SNI: &str = "outbound_.8000_._.cart.shop.svc.cluster.local";
@@ -94,6 +95,7 @@ fn a_server_refuses_callers_without_and_with_foreign_certificates() {
         verify_server_name: false,
         crl: None,
         insecure_skip_verify: false,
+        algorithms: Algorithms::default(),
     };
     let (mut client, mut server) = pair(&ClientConfig::origination(&plain).unwrap(), &mesh.server());
     run(&mut client, &mut server, usize::MAX);
@@ -165,10 +167,68 @@ fn http_names_are_selected_only_where_asked_for() {
 #[test]
 fn cipher_suites_of_which_none_can_be_served_are_refused() {
     let mesh = Mesh::new();
-    let policy =
-        |min_version| ServerPolicy { trust_domains: vec![domain()], min_version, cipher_suites: vec!["AES128-SHA".to_owned()] };
+    let policy = |min_version| ServerPolicy {
+        trust_domains: vec![domain()],
+        min_version,
+        cipher_suites: vec!["AES128-SHA".to_owned()],
+        ..Default::default()
+    };
     let leaf = mesh.leaf(CART);
     let error = ServerConfig::mesh(&leaf, mesh.bundle(), &policy(MinVersion::Tls12)).unwrap_err();
     assert!(error.detail.contains("AES128-SHA"), "{error}");
     assert!(ServerConfig::mesh(&leaf, mesh.bundle(), &policy(MinVersion::Tls13)).is_ok(), "TLS 1.3 suites are not configurable");
+}
+
+#[test]
+fn a_compliance_policy_binds_the_client_too() {
+    let mesh = Mesh::new();
+    let leaf = mesh.leaf("spiffe://cluster.local/ns/shop/sa/front");
+    let peer = PeerExpectation { ids: vec![CART.to_owned()], trust_domains: vec![domain()] };
+    let meet = |client, server| {
+        let client = ClientConfig::mesh_under(&leaf, mesh.bundle(), &peer, client).unwrap();
+        let policy = ServerPolicy { trust_domains: vec![domain()], compliance: server, ..Default::default() };
+        let (mut client, mut server) = pair(&client, &mesh.server_with(&policy));
+        run(&mut client, &mut server, usize::MAX);
+        client.session.negotiated().map(|seen| (seen.version, seen.group.clone()))
+    };
+    let (none, old, new, pqc) = (Compliance::None, Compliance::Fips140_2, Compliance::Fips140_3, Compliance::Pqc);
+    for (policy, version, group) in
+        [(old, "TLSv1.2", "secp256r1"), (new, "TLSv1.3", "secp256r1"), (pqc, "TLSv1.3", "X25519MLKEM768")]
+    {
+        // While a policy arrives, one end has it and the other not yet.
+        for (client, server) in [(policy, policy), (policy, none), (none, policy)] {
+            assert_eq!(meet(client, server), Some((version, group.to_owned())), "{client:?} {server:?}");
+        }
+    }
+    assert_eq!(meet(pqc, new), None);
+    assert_eq!(meet(old, pqc), None);
+}
+
+#[test]
+fn groups_outside_the_mesh_are_those_of_the_configuration() {
+    let mesh = Mesh::new();
+    let with = |groups: &[&str], compliance| {
+        let groups = groups.iter().map(|group| (*group).to_owned()).collect();
+        ClientConfig::origination(&Origination {
+            client: None,
+            roots: Roots::Pem(mesh.bundle().to_pem()),
+            names: vec![CART.to_owned()],
+            verify_server_name: false,
+            crl: None,
+            insecure_skip_verify: false,
+            algorithms: Algorithms { groups, compliance, ..Default::default() },
+        })
+    };
+    let server = ServerConfig::control_plane(&mesh.leaf(CART), mesh.bundle()).unwrap();
+    for (groups, compliance, wanted) in [
+        (&["P-224", "P-384", "P-256", "P-384"][..], Compliance::None, "secp384r1"),
+        (&["P-384"][..], Compliance::Pqc, "X25519MLKEM768"),
+        (&[][..], Compliance::None, "X25519MLKEM768"),
+    ] {
+        let (mut client, mut server) = pair(&with(groups, compliance).unwrap(), &server);
+        run(&mut client, &mut server, usize::MAX);
+        assert_eq!(client.session.negotiated().unwrap().group, wanted, "{groups:?}");
+    }
+    let error = with(&["P-521", "P-224"], Compliance::None).unwrap_err();
+    assert!(error.detail.contains("none of the ECDH curves P-521, P-224 can be served; served are X25519MLKEM768, "), "{error}");
 }

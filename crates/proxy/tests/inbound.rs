@@ -58,6 +58,7 @@ impl Bench {
             verify_server_name: false,
             crl: None,
             insecure_skip_verify: false,
+            algorithms: mutua_identity::Algorithms::default(),
         };
         ClientConfig::origination(&settings).unwrap()
     }

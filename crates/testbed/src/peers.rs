@@ -31,6 +31,7 @@ pub fn plain_client(authority: &Authority) -> ClientConfig {
         verify_server_name: false,
         crl: None,
         insecure_skip_verify: false,
+        algorithms: mutua_identity::Algorithms::default(),
     };
     ClientConfig::origination(&settings).unwrap()
 }

@@ -10,7 +10,7 @@ use rustls::sign::SingleCertAndKey;
 
 use super::server::store;
 use super::verify::{Accept, NoVerification, ServerVerifier};
-use super::{MinVersion, TlsError, TlsErrorKind, provider};
+use super::{Algorithms, Compliance, MinVersion, TlsError, TlsErrorKind, provider};
 use crate::{Credentials, PrivateKey, SpiffeId, TrustBundle, TrustDomain};
 
 /// Who a mesh peer has to be.
@@ -47,6 +47,8 @@ pub struct Origination {
     pub crl: Option<String>,
     /// `insecureSkipVerify`.
     pub insecure_skip_verify: bool,
+    /// Suites, groups and `COMPLIANCE_POLICY`.
+    pub algorithms: Algorithms,
 }
 
 /// Where Linux distributions keep the operating system's roots.
@@ -69,9 +71,23 @@ impl ClientConfig {
     /// # Errors
     /// Roots that cannot be used.
     pub fn mesh(credentials: &Credentials, bundle: &TrustBundle, peer: &PeerExpectation) -> Result<Self, TlsError> {
+        Self::mesh_under(credentials, bundle, peer, Compliance::None)
+    }
+
+    /// As [`ClientConfig::mesh`], with what a `COMPLIANCE_POLICY` leaves.
+    ///
+    /// # Errors
+    /// As [`ClientConfig::mesh`].
+    pub fn mesh_under(
+        credentials: &Credentials,
+        bundle: &TrustBundle,
+        peer: &PeerExpectation,
+        compliance: Compliance,
+    ) -> Result<Self, TlsError> {
         let accept = Accept::Mesh { trust_domains: peer.trust_domains.clone(), ids: peer.ids.clone() };
-        let verifier = ServerVerifier::new(store(bundle)?, Vec::new(), accept)?;
-        Self::build(Arc::new(verifier), Some(credentials))
+        let verifier = Arc::new(ServerVerifier::new(store(bundle)?, Vec::new(), accept)?);
+        let versions = compliance.versions(MinVersion::Tls12);
+        Self::build_with(provider::mesh_client(compliance), versions, verifier, Some(credentials))
     }
 
     /// As [`ClientConfig::mesh`], with TLS 1.2 as the newest version it offers: an old client, to probe a server's floor.
@@ -81,7 +97,7 @@ impl ClientConfig {
     pub fn mesh_tls12(credentials: &Credentials, bundle: &TrustBundle, peer: &PeerExpectation) -> Result<Self, TlsError> {
         let accept = Accept::Mesh { trust_domains: peer.trust_domains.clone(), ids: peer.ids.clone() };
         let verifier = ServerVerifier::new(store(bundle)?, Vec::new(), accept)?;
-        Self::build_with(&[&rustls::version::TLS12], Arc::new(verifier), Some(credentials))
+        Self::build_with(provider::plain(), &[&rustls::version::TLS12], Arc::new(verifier), Some(credentials))
     }
 
     /// To a server outside the mesh (`SIMPLE`, `MUTUAL`).
@@ -95,8 +111,10 @@ impl ClientConfig {
             }
             None => None,
         };
+        let provider = provider::outside(&settings.algorithms)?;
+        let versions = settings.algorithms.compliance.versions(MinVersion::Tls12);
         if settings.insecure_skip_verify {
-            return Self::build(Arc::new(NoVerification), client.as_ref());
+            return Self::build_with(provider, versions, Arc::new(NoVerification), client.as_ref());
         }
         let accept = match (settings.names.is_empty(), settings.verify_server_name) {
             (false, _) => Accept::Names(settings.names.clone()),
@@ -110,7 +128,7 @@ impl ClientConfig {
             None => Vec::new(),
         };
         let verifier = ServerVerifier::new(origination_roots(&settings.roots)?, crls, accept)?;
-        Self::build(Arc::new(verifier), client.as_ref())
+        Self::build_with(provider, versions, Arc::new(verifier), client.as_ref())
     }
 
     /// To the control plane, which must show the id `expected` whatever name was dialled.
@@ -129,15 +147,16 @@ impl ClientConfig {
         verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
         client: Option<&Credentials>,
     ) -> Result<Self, TlsError> {
-        Self::build_with(MinVersion::Tls12.versions(), verifier, client)
+        Self::build_with(provider::plain(), MinVersion::Tls12.versions(), verifier, client)
     }
 
     fn build_with(
+        provider: Arc<rustls::crypto::CryptoProvider>,
         versions: &[&'static rustls::SupportedProtocolVersion],
         verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
         client: Option<&Credentials>,
     ) -> Result<Self, TlsError> {
-        let builder = rustls::ClientConfig::builder_with_provider(provider::plain())
+        let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(versions)
             .map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?
             .dangerous()

@@ -5,6 +5,7 @@
 //! had changed meanwhile (CVE-2022-21654, CVE-2025-68121).
 
 mod client;
+mod compliance;
 mod error;
 pub(crate) mod provider;
 mod record;
@@ -14,8 +15,9 @@ mod step;
 mod verify;
 
 pub use client::{ClientConfig, Origination, PeerExpectation, Roots};
+pub use compliance::Compliance;
 pub use error::{TlsError, TlsErrorKind};
-pub use provider::MinVersion;
+pub use provider::{Algorithms, MinVersion};
 pub use record::FRAGMENT;
 pub use server::{ServerConfig, ServerPolicy};
 pub use session::{Negotiated, Session};

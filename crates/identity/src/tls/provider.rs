@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{CipherSuite, SupportedCipherSuite, SupportedProtocolVersion};
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite, SupportedProtocolVersion};
+
+use super::{Compliance, TlsError, TlsErrorKind};
 
 /// A floor of the protocol version; the ceiling is always TLS 1.3.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -69,22 +72,86 @@ pub(crate) fn plain() -> Arc<CryptoProvider> {
     Arc::new(provider)
 }
 
-/// The provider of a mesh server whose TLS 1.2 suites are `names` (either spelling); empty is Istio's default. TLS 1.3
-/// suites are not configurable. The second value lists the names that cannot be served.
-pub(crate) fn with_suites(names: &[String]) -> (Arc<CryptoProvider>, Vec<String>) {
-    let mut unknown = Vec::new();
-    let mut wanted = Vec::new();
-    let defaults = ISTIO_DEFAULT.map(str::to_owned);
-    for name in if names.is_empty() { &defaults[..] } else { names } {
-        match SUITES.iter().find(|(openssl, iana, _)| name == openssl || name == iana) {
-            Some((.., suite)) => wanted.push(*suite),
-            None => unknown.push(name.clone()),
-        }
-    }
+/// The algorithms of connections to servers outside the mesh.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Algorithms {
+    /// `tlsDefaults.cipherSuites`, OpenSSL's or IANA's names; they limit TLS 1.2 only. Empty: all.
+    pub cipher_suites: Vec<String>,
+    /// `tlsDefaults.ecdhCurves`, the preferred one first. Empty: X25519MLKEM768 first, then all others.
+    pub groups: Vec<String>,
+    /// `COMPLIANCE_POLICY`, over both.
+    pub compliance: Compliance,
+}
+
+/// The provider of a mesh server whose TLS 1.2 suites are `names`; empty is Istio's default.
+pub(crate) fn mesh_server(names: &[String], floor: MinVersion, compliance: Compliance) -> Result<Arc<CryptoProvider>, TlsError> {
     let mut provider = (*plain()).clone();
+    let defaults = ISTIO_DEFAULT.map(str::to_owned);
+    limit_suites(&mut provider, if names.is_empty() { &defaults } else { names });
+    compliance.restrict(&mut provider);
+    let needs_tls12 = compliance.versions(floor).iter().any(|version| version.version == ProtocolVersion::TLSv1_2);
+    usable(provider, names, needs_tls12)
+}
+
+/// The provider of a mesh client.
+pub(crate) fn mesh_client(compliance: Compliance) -> Arc<CryptoProvider> {
+    let mut provider = (*plain()).clone();
+    compliance.restrict(&mut provider);
+    Arc::new(provider)
+}
+
+/// The provider of a client of servers outside the mesh.
+pub(crate) fn outside(algorithms: &Algorithms) -> Result<Arc<CryptoProvider>, TlsError> {
+    let mut provider = (*plain()).clone();
+    if !algorithms.cipher_suites.is_empty() {
+        limit_suites(&mut provider, &algorithms.cipher_suites);
+    }
+    if !algorithms.groups.is_empty() {
+        provider.kx_groups = groups(&algorithms.groups)?;
+    }
+    algorithms.compliance.restrict(&mut provider);
+    usable(provider, &algorithms.cipher_suites, true)
+}
+
+/// Leaves those TLS 1.2 suites that are named (either spelling), in that order. TLS 1.3 suites are not configurable.
+fn limit_suites(provider: &mut CryptoProvider, names: &[String]) {
     let all = std::mem::take(&mut provider.cipher_suites);
     let (tls13, tls12): (Vec<SupportedCipherSuite>, Vec<_>) = all.into_iter().partition(|suite| suite.tls13().is_some());
     provider.cipher_suites = tls13;
-    provider.cipher_suites.extend(wanted.iter().filter_map(|suite| tls12.iter().find(|known| known.suite() == *suite).copied()));
-    (Arc::new(provider), unknown)
+    for name in names {
+        let known = SUITES.iter().find(|(openssl, iana, _)| name == openssl || name == iana);
+        let suite = known.and_then(|(.., wanted)| tls12.iter().find(|suite| suite.suite() == *wanted));
+        provider.cipher_suites.extend(suite);
+    }
 }
+
+fn groups(names: &[String]) -> Result<Vec<&'static dyn SupportedKxGroup>, TlsError> {
+    let mut found: Vec<&'static dyn SupportedKxGroup> = Vec::new();
+    for name in names {
+        let known = GROUPS.iter().find(|(known, _)| known == name).map(|(_, group)| *group);
+        found.extend(known.filter(|group| found.iter().all(|other| other.name() != group.name())));
+    }
+    if found.is_empty() {
+        let served: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
+        let detail = format!("none of the ECDH curves {} can be served; served are {}", names.join(", "), served.join(", "));
+        return Err(TlsError::new(TlsErrorKind::Configuration, detail));
+    }
+    Ok(found)
+}
+
+/// Names of which nothing is left are a mistake, not a wish for no TLS 1.2.
+fn usable(provider: CryptoProvider, names: &[String], needs_tls12: bool) -> Result<Arc<CryptoProvider>, TlsError> {
+    if needs_tls12 && provider.cipher_suites.iter().all(|suite| suite.tls13().is_some()) && !names.is_empty() {
+        let detail = format!("none of the cipher suites can be served: {}", names.join(", "));
+        return Err(TlsError::new(TlsErrorKind::Configuration, detail));
+    }
+    Ok(Arc::new(provider))
+}
+
+/// Groups by the names that Istio gives them.
+const GROUPS: [(&str, &dyn SupportedKxGroup); 4] = [
+    ("X25519MLKEM768", kx_group::X25519MLKEM768),
+    ("X25519", kx_group::X25519),
+    ("P-256", kx_group::SECP256R1),
+    ("P-384", kx_group::SECP384R1),
+];

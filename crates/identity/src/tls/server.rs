@@ -7,7 +7,7 @@ use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::verify::{Accept, ClientVerifier};
-use super::{MinVersion, TlsError, TlsErrorKind, provider};
+use super::{Compliance, MinVersion, TlsError, TlsErrorKind, provider};
 use crate::{Credentials, TrustBundle, TrustDomain};
 
 /// What a sidecar asks of its callers.
@@ -19,6 +19,8 @@ pub struct ServerPolicy {
     pub min_version: MinVersion,
     /// `meshMTLS.cipherSuites`, OpenSSL's or IANA's names; they limit TLS 1.2 only. Empty: Istio's default.
     pub cipher_suites: Vec<String>,
+    /// `COMPLIANCE_POLICY`, over all of the above.
+    pub compliance: Compliance,
 }
 
 /// A server's TLS, cheap to clone.
@@ -38,12 +40,8 @@ impl ServerConfig {
     pub fn mesh(credentials: &Credentials, bundle: &TrustBundle, policy: &ServerPolicy) -> Result<Self, TlsError> {
         let accept = Accept::Mesh { trust_domains: policy.trust_domains.clone(), ids: Vec::new() };
         let verifier = ClientVerifier::new(store(bundle)?, accept, true)?;
-        let (provider, unknown) = provider::with_suites(&policy.cipher_suites);
-        if !unknown.is_empty() && unknown.len() == policy.cipher_suites.len() && policy.min_version == MinVersion::Tls12 {
-            let detail = format!("none of the cipher suites can be served: {}", unknown.join(", "));
-            return Err(TlsError::new(TlsErrorKind::Configuration, detail));
-        }
-        Self::build(credentials, verifier, policy.min_version, provider)
+        let provider = provider::mesh_server(&policy.cipher_suites, policy.min_version, policy.compliance)?;
+        Self::build(credentials, verifier, policy.compliance.versions(policy.min_version), provider)
     }
 
     /// The control plane's port: a client certificate is optional (a workload that joins has none yet), and must be
@@ -53,7 +51,7 @@ impl ServerConfig {
     /// Roots that cannot be used.
     pub fn control_plane(credentials: &Credentials, bundle: &TrustBundle) -> Result<Self, TlsError> {
         let verifier = ClientVerifier::new(store(bundle)?, Accept::Chain, false)?;
-        let mut config = Self::build(credentials, verifier, MinVersion::Tls12, provider::plain())?;
+        let mut config = Self::build(credentials, verifier, MinVersion::Tls12.versions(), provider::plain())?;
         let h2 = Arc::make_mut(&mut config.http);
         h2.alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
@@ -62,11 +60,11 @@ impl ServerConfig {
     fn build(
         credentials: &Credentials,
         verifier: ClientVerifier,
-        min: MinVersion,
+        versions: &[&'static rustls::SupportedProtocolVersion],
         provider: Arc<rustls::crypto::CryptoProvider>,
     ) -> Result<Self, TlsError> {
         let builder = rustls::ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(min.versions())
+            .with_protocol_versions(versions)
             .map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?;
         let mut plain =
             builder.with_client_cert_verifier(Arc::new(verifier)).with_cert_resolver(one_certificate(&credentials.certified()));

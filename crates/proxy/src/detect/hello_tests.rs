@@ -128,6 +128,7 @@ fn the_hello_of_our_own_client_is_read() {
         verify_server_name: false,
         crl: None,
         insecure_skip_verify: true,
+        algorithms: mutua_identity::Algorithms::default(),
     };
     let config = mutua_identity::ClientConfig::origination(&settings).unwrap();
     let sni = "outbound_.8000_._.cart.shop.svc.cluster.local";
