@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use mutua_identity::Compliance;
+
 /// The arguments of a standalone control plane.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Settings {
@@ -37,6 +39,25 @@ pub struct Settings {
     /// price of requests that fail meanwhile
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
     pub stage_timeout: Duration,
+    /// What every connection of the mesh is held to, over all other TLS settings: fips-140-2, fips-140-3 (algorithms only,
+    /// the module is not a validated one) or pqc (requires X25519MLKEM768 of every peer); another value changes nothing
+    #[arg(long, env = "COMPLIANCE_POLICY", value_name = "POLICY", default_value = "", hide_default_value = true)]
+    pub compliance_policy: String,
+}
+
+impl Settings {
+    /// The compliance policy in force. As in Istio a value that is not known is warned of and restricts nothing.
+    #[must_use]
+    pub fn compliance(&self) -> Compliance {
+        Compliance::from_name(&self.compliance_policy).unwrap_or_else(|| {
+            tracing::warn!(
+                "COMPLIANCE_POLICY {:?} is not known and restricts nothing; known are {}",
+                self.compliance_policy,
+                Compliance::NAMES.join(", ")
+            );
+            Compliance::None
+        })
+    }
 }
 
 /// The shortest life of a workload's certificate: below, renewals come faster than they can be made.

@@ -284,7 +284,7 @@ fn spawn_servers(
     shutdown: &CancellationToken,
 ) {
     let leaf_ttl = LeafTtl { default: settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL), ceiling: settings.leaf_ttl };
-    let discovery = Discovery::new(parts, settings.drain_duration, shutdown.clone());
+    let discovery = Discovery::new(parts, settings.drain_duration, settings.compliance(), shutdown.clone());
     let router = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))

@@ -8,7 +8,7 @@ use common::discovery::{Client, names, versions};
 use common::{Mesh, SHOP};
 use mutua_wire::MeshResource;
 use mutua_wire::discovery::{DeltaDiscoveryResponse, Node};
-use mutua_wire::mesh::{Destination, InboundPolicy, Mode, PeerWorkload, ProxySettings, TrustBundle};
+use mutua_wire::mesh::{Compliance, Destination, InboundPolicy, Mode, PeerWorkload, ProxySettings, TrustBundle};
 use mutua_wire::node::sidecar_node;
 use tonic::Code;
 
@@ -49,6 +49,32 @@ async fn a_proxy_gets_its_own_policy_and_what_it_may_call() {
     client.subscribe_all(TrustBundle::TYPE_URL).await;
     let bundle: TrustBundle = only(&client.next().await.expect("an answer"));
     assert_eq!(bundle.roots, mesh.roots().roots_pem());
+}
+
+#[tokio::test]
+async fn the_compliance_policy_and_tls_defaults_reach_every_proxy() {
+    let istio = "apiVersion: sailoperator.io/v1\nkind: Istio\nmetadata: {name: default}\nspec:\n  namespace: istio-system\n  \
+                 version: v1.30.0\n  values:\n    meshConfig:\n      tlsDefaults: {cipherSuites: \
+                 [ECDHE-RSA-AES256-GCM-SHA384], ecdhCurves: [P-384, P-256]}\n";
+    for (name, wanted) in [
+        ("pqc", Compliance::Pqc),
+        ("fips-140-2", Compliance::Fips1402),
+        ("fips-140-3", Compliance::Fips1403),
+        ("x", Compliance::None),
+    ] {
+        let mesh = Mesh::with(|settings| {
+            settings.compliance_policy = name.to_owned();
+            std::fs::write(settings.config.join("istio.yaml"), istio).expect("written");
+        })
+        .await;
+        let front = mesh.join("shop/front").await;
+        let mut client = Client::open(&mesh, Some(&front), "shop/front").await.expect("opens");
+        client.subscribe_all(ProxySettings::TYPE_URL).await;
+        let settings: ProxySettings = only(&client.next().await.expect("an answer"));
+        assert_eq!(settings.compliance(), wanted);
+        assert_eq!(settings.default_cipher_suites, ["ECDHE-RSA-AES256-GCM-SHA384"]);
+        assert_eq!(settings.default_groups, ["P-384", "P-256"]);
+    }
 }
 
 #[tokio::test]

@@ -160,3 +160,31 @@ async fn the_name_comes_from_the_request_where_the_rule_has_none() {
     let client = sidecar(partner.folder.path(), Protocol::Http, tls, partner.address).await;
     refused(&client, b"GET / HTTP/1.1\r\n\r\n", Reason::HostMissing).await;
 }
+
+#[tokio::test]
+async fn suites_groups_and_compliance_of_the_mesh_hold_outside_it() {
+    let partner = Partner::start().await;
+    let client = sidecar(partner.folder.path(), Protocol::Tcp, simple(&partner), partner.address).await;
+    let settings = wire::settings(mesh::OutboundPolicy::AllowAny);
+    let groups = |groups: &[&str]| groups.iter().map(|group| (*group).to_owned()).collect::<Vec<_>>();
+    let none = mesh::Compliance::None;
+    for (default_groups, compliance, version, group) in [
+        (groups(&[]), none, "TLSv1.3", "X25519MLKEM768"),
+        (groups(&["P-384", "P-256"]), none, "TLSv1.3", "secp384r1"),
+        (groups(&["P-384"]), mesh::Compliance::Fips1402, "TLSv1.2", "secp256r1"),
+        (groups(&["P-384"]), mesh::Compliance::Pqc, "TLSv1.3", "X25519MLKEM768"),
+    ] {
+        client.put("default", &mesh::ProxySettings { default_groups, compliance: compliance.into(), ..settings.clone() });
+        let mut stream = TcpStream::connect(client.address).await.unwrap();
+        stream.write_all(b"x").await.unwrap();
+        assert_eq!(read_exactly(&mut stream, 3).await, b"- x");
+        let wanted = (Some(version), Some(group.to_owned()));
+        client.record(|record| (record.tls_version, record.group.clone()) == wanted).await;
+    }
+    client.put("default", &mesh::ProxySettings { default_groups: groups(&["P-521"]), ..settings });
+    let message = refused(&client, b"x", Reason::TlsSettings).await;
+    assert!(
+        message.contains("none of the ECDH curves P-521 can be served; served are X25519MLKEM768, X25519, P-256, P-384"),
+        "{message}"
+    );
+}

@@ -12,7 +12,7 @@ pub fn settings(policy: OutboundPolicy) -> mesh::ProxySettings {
         trust_domain: "cluster.local".to_owned(),
         root_namespace: "istio-system".to_owned(),
         drain_duration_ms: 300,
-        complete_set: Default::default(),
+        ..Default::default()
     }
 }
 

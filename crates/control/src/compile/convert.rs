@@ -1,5 +1,6 @@
 //! The model's words in the words of the wire.
 
+use mutua_identity::Compliance;
 use mutua_model::{AppProtocol, ClientTlsMode, MtlsMode, OutboundPolicy, TlsVersion};
 use mutua_wire::mesh;
 
@@ -32,6 +33,17 @@ pub fn client_tls_mode(mode: ClientTlsMode) -> mesh::ClientTlsMode {
         ClientTlsMode::Simple => mesh::ClientTlsMode::TlsSimple,
         ClientTlsMode::Mutual => mesh::ClientTlsMode::TlsMutual,
         ClientTlsMode::IstioMutual => mesh::ClientTlsMode::TlsIstioMutual,
+    }
+}
+
+/// The compliance policy of all connections.
+#[must_use]
+pub fn compliance(policy: Compliance) -> mesh::Compliance {
+    match policy {
+        Compliance::None => mesh::Compliance::None,
+        Compliance::Fips140_2 => mesh::Compliance::Fips1402,
+        Compliance::Fips140_3 => mesh::Compliance::Fips1403,
+        Compliance::Pqc => mesh::Compliance::Pqc,
     }
 }
 

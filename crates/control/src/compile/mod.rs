@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use mutua_identity::Compliance;
 use mutua_policy::ClientClass;
 use mutua_wire::MeshResource;
 use mutua_wire::mesh::{Destination, InboundPolicy, ProxySettings, TrustBundle};
@@ -27,6 +28,7 @@ const ONLY: &str = "default";
 pub struct Compiler {
     shared: Arc<Shared>,
     drain_duration: Duration,
+    compliance: Compliance,
     /// The destinations of clients that decide alike, for the snapshot that senders follow now.
     destinations: Mutex<Cached>,
 }
@@ -38,10 +40,10 @@ struct Cached {
 }
 
 impl Compiler {
-    /// A compiler that gives every proxy the same drain duration.
+    /// A compiler that gives every proxy the same drain duration and compliance policy.
     #[must_use]
-    pub fn new(drain_duration: Duration) -> Self {
-        Self { shared: Arc::default(), drain_duration, destinations: Mutex::default() }
+    pub fn new(drain_duration: Duration, compliance: Compliance) -> Self {
+        Self { shared: Arc::default(), drain_duration, compliance, destinations: Mutex::default() }
     }
 
     /// Everything that the proxy of `member` is entitled to at `stage`. `member` is of the stage's target.
@@ -110,6 +112,9 @@ impl Compiler {
             trust_domain: sending.trust_domain.as_str().to_owned(),
             root_namespace: sending.mesh().config.root_namespace.clone(),
             drain_duration_ms: u64::try_from(self.drain_duration.as_millis()).unwrap_or(u64::MAX),
+            compliance: convert::compliance(self.compliance).into(),
+            default_cipher_suites: sending.mesh().config.tls_defaults_cipher_suites.clone(),
+            default_groups: sending.mesh().config.tls_defaults_ecdh_curves.clone(),
             complete_set: complete.map(|(type_url, number)| (type_url.to_owned(), number)).into(),
         }
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mutua_identity::SpiffeId;
+use mutua_identity::{Compliance, SpiffeId};
 use mutua_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use mutua_wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -53,16 +53,16 @@ struct Stream {
 }
 
 impl Discovery {
-    /// A service over these parts. `drain_duration` goes into every proxy's settings.
+    /// A service over these parts. `drain_duration` and `compliance` go into every proxy's settings.
     #[must_use]
-    pub fn new(parts: &crate::Parts, drain_duration: Duration, shutdown: CancellationToken) -> Self {
+    pub fn new(parts: &crate::Parts, drain_duration: Duration, compliance: Compliance, shutdown: CancellationToken) -> Self {
         let workers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             world: Arc::clone(&parts.world),
             registry: Arc::clone(&parts.registry),
             leaves: Arc::clone(&parts.leaves),
             metrics: Arc::clone(&parts.metrics),
-            compiler: Arc::new(Compiler::new(drain_duration)),
+            compiler: Arc::new(Compiler::new(drain_duration, compliance)),
             workers: Arc::new(Semaphore::new(workers)),
             shutdown,
         }

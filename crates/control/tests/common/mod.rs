@@ -46,6 +46,7 @@ pub fn settings(folder: &Path) -> Settings {
         drain_duration: Duration::from_secs(45),
         // Changes at once; the tests of stages set it.
         stage_timeout: Duration::ZERO,
+        compliance_policy: String::new(),
     }
 }
 

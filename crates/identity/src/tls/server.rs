@@ -11,7 +11,7 @@ use super::{Compliance, MinVersion, TlsError, TlsErrorKind, provider};
 use crate::{Credentials, TrustBundle, TrustDomain};
 
 /// What a sidecar asks of its callers.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServerPolicy {
     /// Callers must be of one of these trust domains.
     pub trust_domains: Vec<TrustDomain>,

@@ -43,7 +43,8 @@ pub(super) async fn originate(
     if mesh && found.port.protocol.is_http() {
         first_bytes(down, &mut head).await;
     }
-    let plan = if mesh { to_mesh(snapshot, found, &head)? } else { to_outside(sidecar, found, down, &mut head).await? };
+    let plan =
+        if mesh { to_mesh(snapshot, found, &head)? } else { to_outside(sidecar, (snapshot, found), down, &mut head).await? };
     connection.note(|details| details.local_identity.clone_from(&plan.local_identity));
     let session = Session::client(&plan.config, plan.server_name.as_deref(), &plan.alpn).map_err(|error| refusal(&error))?;
     let mut established = handshake_within(&up, session, Vec::new(), Allowance::from_now(sidecar.gate.limits())).await?;
@@ -77,12 +78,17 @@ fn to_mesh(snapshot: &Snapshot, found: &Match, head: &[u8]) -> Result<Plan, Refu
 }
 
 /// `SIMPLE` and `MUTUAL`, with the files of the rule.
-async fn to_outside(sidecar: &Sidecar, found: &Match, down: &TcpStream, head: &mut Vec<u8>) -> Result<Plan, Refusal> {
+async fn to_outside(
+    sidecar: &Sidecar,
+    (snapshot, found): (&Snapshot, &Match),
+    down: &TcpStream,
+    head: &mut Vec<u8>,
+) -> Result<Plan, Refusal> {
     let port = &found.port;
     let by_host = port.tls.from_host_header && port.protocol.is_http() && port.tls.sni.is_empty();
     let server_name = if by_host { Some(read_host(down, head).await?) } else { name(&port.tls.sni) };
     let verify_name = by_host && port.tls.subject_alt_names.is_empty() && !port.tls.insecure_skip_verify;
-    let made = sidecar.originations.client(&port.tls, &sidecar.tls_folders, verify_name);
+    let made = sidecar.originations.client(&port.tls, &sidecar.tls_folders, verify_name, &snapshot.algorithms);
     // `h2` is offered only where the port is declared HTTP/2, as in Istio.
     let alpn: Vec<&'static [u8]> = if port.protocol == Protocol::Http2 { vec![b"h2"] } else { Vec::new() };
     Ok(Plan {

@@ -1,9 +1,9 @@
 //! Everything TLS of one generation: certificate, roots and what is made of them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use mutua_identity::{ClientConfig, Credentials, PeerExpectation, ServerConfig, ServerPolicy, TlsError, TrustBundle};
+use mutua_identity::{Algorithms, ClientConfig, Credentials, PeerExpectation, ServerConfig, ServerPolicy, TlsError, TrustBundle};
 
 use super::origination::{Files, OriginationError};
 use crate::world::ClientTls;
@@ -15,6 +15,7 @@ const MAX_CLIENTS: usize = 4096;
 pub struct TlsContext {
     credentials: Credentials,
     bundle: TrustBundle,
+    policy: ServerPolicy,
     server: ServerConfig,
     clients: Mutex<BTreeMap<PeerExpectation, ClientConfig>>,
 }
@@ -26,7 +27,7 @@ impl TlsContext {
     /// Roots or cipher suites that cannot be used.
     pub fn new(credentials: Credentials, bundle: TrustBundle, policy: &ServerPolicy) -> Result<Self, TlsError> {
         let server = ServerConfig::mesh(&credentials, &bundle, policy)?;
-        Ok(Self { credentials, bundle, server, clients: Mutex::default() })
+        Ok(Self { credentials, bundle, policy: policy.clone(), server, clients: Mutex::default() })
     }
 
     /// The certificate shown to peers.
@@ -39,6 +40,12 @@ impl TlsContext {
     #[must_use]
     pub fn bundle(&self) -> &TrustBundle {
         &self.bundle
+    }
+
+    /// What the accepting side asks of callers.
+    #[must_use]
+    pub fn policy(&self) -> &ServerPolicy {
+        &self.policy
     }
 
     /// The accepting side.
@@ -55,7 +62,7 @@ impl TlsContext {
         if let Some(known) = self.clients.lock().unwrap_or_else(PoisonError::into_inner).get(peer) {
             return Ok(known.clone());
         }
-        let made = ClientConfig::mesh(&self.credentials, &self.bundle, peer)?;
+        let made = ClientConfig::mesh_under(&self.credentials, &self.bundle, peer, self.policy.compliance)?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if clients.len() < MAX_CLIENTS {
             clients.insert(peer.clone(), made.clone());
@@ -76,6 +83,7 @@ struct Key {
     tls: ClientTls,
     files: Files,
     verify_server_name: bool,
+    algorithms: Arc<Algorithms>,
 }
 
 impl Originations {
@@ -89,14 +97,15 @@ impl Originations {
         tls: &ClientTls,
         folders: &[std::path::PathBuf],
         verify_server_name: bool,
+        algorithms: &Arc<Algorithms>,
     ) -> Result<ClientConfig, OriginationError> {
         let files = Files::read(tls, folders)?;
-        let key = Key { tls: tls.clone(), files, verify_server_name };
+        let key = Key { tls: tls.clone(), files, verify_server_name, algorithms: Arc::clone(algorithms) };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(known) = made.get(&key) {
             return Ok(known.clone());
         }
-        let config = key.files.client(tls, verify_server_name)?;
+        let config = key.files.client(tls, verify_server_name, algorithms)?;
         if made.len() >= MAX_CLIENTS {
             made.clear();
         }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mutua_identity::tls::Roots;
-use mutua_identity::{ClientConfig, Origination, PrivateKey, TlsError};
+use mutua_identity::{Algorithms, ClientConfig, Origination, PrivateKey, TlsError};
 
 use crate::world::{ClientMode, ClientTls};
 
@@ -76,7 +76,12 @@ impl Files {
     ///
     /// # Errors
     /// Contents that cannot be used.
-    pub fn client(&self, tls: &ClientTls, verify_server_name: bool) -> Result<ClientConfig, OriginationError> {
+    pub fn client(
+        &self,
+        tls: &ClientTls,
+        verify_server_name: bool,
+        algorithms: &Algorithms,
+    ) -> Result<ClientConfig, OriginationError> {
         let client = match (&self.certificate, &self.key) {
             (Some(chain), Some(key)) => {
                 let wrong = |reason: mutua_identity::IdentityError| OriginationError::Key {
@@ -94,6 +99,7 @@ impl Files {
             verify_server_name,
             crl: self.crl.clone(),
             insecure_skip_verify: tls.insecure_skip_verify,
+            algorithms: algorithms.clone(),
         };
         Ok(ClientConfig::origination(&settings)?)
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
 use ipnet::IpNet;
-use mutua_identity::{MinVersion, PeerExpectation, TrustDomain};
+use mutua_identity::{Algorithms, Compliance, MinVersion, PeerExpectation, TrustDomain};
 use mutua_wire::mesh;
 
 use super::types::{
@@ -32,6 +32,18 @@ pub enum CompileError {
     /// A trust domain that is none.
     #[error("trust domain: {0}")]
     TrustDomain(#[from] mutua_identity::SpiffeIdError),
+}
+
+/// The algorithms that every connection of the proxy is held to.
+pub(super) fn algorithms(settings: &mesh::ProxySettings) -> Result<Algorithms, CompileError> {
+    let compliance = match mesh::Compliance::try_from(settings.compliance) {
+        Ok(mesh::Compliance::None) => Compliance::None,
+        Ok(mesh::Compliance::Fips1402) => Compliance::Fips140_2,
+        Ok(mesh::Compliance::Fips1403) => Compliance::Fips140_3,
+        Ok(mesh::Compliance::Pqc) => Compliance::Pqc,
+        Err(_) => return Err(CompileError::Unknown { field: "compliance", value: settings.compliance }),
+    };
+    Ok(Algorithms { cipher_suites: settings.default_cipher_suites.clone(), groups: settings.default_groups.clone(), compliance })
 }
 
 pub(super) fn inbound(policy: mesh::InboundPolicy) -> Result<Inbound, CompileError> {

@@ -8,7 +8,7 @@ mod types;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
-use mutua_identity::{Credentials, ServerPolicy, TrustBundle};
+use mutua_identity::{Algorithms, Compliance, Credentials, ServerPolicy, TrustBundle};
 use tokio::sync::watch;
 
 pub use compile::labels;
@@ -30,6 +30,8 @@ pub struct Snapshot {
     pub table: Arc<Table>,
     /// Certificate, roots and what is made of them; `None` until all are known.
     pub tls: Option<Arc<TlsContext>>,
+    /// Suites and groups towards servers outside the mesh, and the compliance policy of all connections.
+    pub algorithms: Arc<Algorithms>,
     /// Whether unknown destinations are refused.
     pub registry_only: bool,
     /// How long connections that are no longer allowed may live on.
@@ -66,6 +68,7 @@ impl Default for World {
             inbound: None,
             table: Arc::default(),
             tls: None,
+            algorithms: Arc::default(),
             registry_only: true,
             drain: types::DEFAULT_DRAIN,
             complete: false,
@@ -153,7 +156,8 @@ impl World {
         let before = self.current.load();
         let tls = match (credentials, &resources.bundle, &resources.inbound) {
             (Some(credentials), Some(bundle), Some(inbound)) => {
-                Some(context(before.tls.as_ref(), before.inbound.as_ref(), credentials, bundle, inbound)?)
+                let policy = server_policy(inbound, resources.algorithms.compliance);
+                Some(context(before.tls.as_ref(), credentials, bundle, &policy)?)
             }
             _ => None,
         };
@@ -161,6 +165,7 @@ impl World {
             inbound: resources.inbound.clone(),
             table: Arc::clone(&resources.table),
             tls,
+            algorithms: Arc::clone(&resources.algorithms),
             registry_only: resources.registry_only(),
             drain: resources.drain(),
             complete: before.complete || resources.is_complete(),
@@ -169,25 +174,28 @@ impl World {
     }
 }
 
-/// The TLS of the next snapshot: the one before when nothing that it is made of has changed.
-fn context(
-    before: Option<&Arc<TlsContext>>,
-    inbound_before: Option<&Arc<Inbound>>,
-    credentials: &Credentials,
-    bundle: &TrustBundle,
-    inbound: &Inbound,
-) -> Result<Arc<TlsContext>, ApplyError> {
-    if let (Some(before), Some(inbound_before)) = (before, inbound_before)
-        && before.credentials().serial() == credentials.serial()
-        && before.bundle() == bundle
-        && inbound_before.server == inbound.server
-    {
-        return Ok(Arc::clone(before));
-    }
-    let policy = ServerPolicy {
+fn server_policy(inbound: &Inbound, compliance: Compliance) -> ServerPolicy {
+    ServerPolicy {
         trust_domains: inbound.server.trust_domains.clone(),
         min_version: inbound.server.min_version,
         cipher_suites: inbound.server.cipher_suites.clone(),
-    };
-    Ok(Arc::new(TlsContext::new(credentials.clone(), bundle.clone(), &policy)?))
+        compliance,
+    }
+}
+
+/// The TLS of the next snapshot: the one before when nothing that it is made of has changed.
+fn context(
+    before: Option<&Arc<TlsContext>>,
+    credentials: &Credentials,
+    bundle: &TrustBundle,
+    policy: &ServerPolicy,
+) -> Result<Arc<TlsContext>, ApplyError> {
+    if let Some(before) = before
+        && before.credentials().serial() == credentials.serial()
+        && before.bundle() == bundle
+        && before.policy() == policy
+    {
+        return Ok(Arc::clone(before));
+    }
+    Ok(Arc::new(TlsContext::new(credentials.clone(), bundle.clone(), policy)?))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mutua_identity::TrustBundle;
+use mutua_identity::{Algorithms, TrustBundle};
 use mutua_wire::discovery::Resource;
 use mutua_wire::mesh;
 use mutua_wire::{MeshResource, UnpackError};
@@ -65,6 +65,8 @@ pub struct Resources {
     pub(super) renew_not_before: i64,
     pub(super) table: Arc<Table>,
     pub(super) generation: Arc<str>,
+    /// The algorithms that every connection is held to.
+    pub(super) algorithms: Arc<Algorithms>,
     settings: Option<Arc<mesh::ProxySettings>>,
     destinations: BTreeMap<Arc<str>, Arc<Destination>>,
     versions: BTreeMap<String, BTreeMap<String, String>>,
@@ -113,7 +115,10 @@ impl Resources {
             self.bundle = Some(Arc::new(TrustBundle::from_pem(&bundle.roots.join("\n"))?));
             self.renew_not_before = bundle.renew_not_before;
         } else if type_url == mesh::ProxySettings::TYPE_URL {
-            self.settings = Some(Arc::new(unpack(resource)?));
+            let settings: mesh::ProxySettings = unpack(resource)?;
+            let compiled = compile::algorithms(&settings);
+            self.algorithms = Arc::new(compiled.map_err(|error| ApplyError::Compile { name: name.clone(), error })?);
+            self.settings = Some(Arc::new(settings));
         } else {
             return Ok(());
         }

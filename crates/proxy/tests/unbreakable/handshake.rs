@@ -172,6 +172,16 @@ async fn no_shared_group() {
     let bench = Bench::strict().await;
     let hello = Hello { groups: vec![FFDHE2048], shares: vec![(FFDHE2048, vec![3; 256])], ..Hello::default() }.records(1 << 14);
     bench.survives("no_shared_group", async |bench| drop(bench.send(&hello).await)).await;
+    // With `pqc` a peer that lacks the post-quantum group is one without a shared group; the mesh's own peers have it.
+    let pqc = mesh::ProxySettings { compliance: mesh::Compliance::Pqc as i32, ..wire::settings(mesh::OutboundPolicy::AllowAny) };
+    bench.server.put("default", &pqc);
+    let files = Files::new(&bench.authority.leaf(CLIENT), &bench.authority);
+    let attack = async |bench: &Bench| {
+        let child = files.openssl(bench.server.address, &["-groups", "X25519:P-256"]);
+        let output = tokio::time::timeout(PATIENCE, child.wait_with_output()).await.unwrap().unwrap();
+        assert!(String::from_utf8_lossy(&output.stderr).contains("handshake failure"), "{output:?}");
+    };
+    bench.survives("no_shared_group", attack).await;
 }
 
 #[tokio::test]

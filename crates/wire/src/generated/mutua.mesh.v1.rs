@@ -176,6 +176,16 @@ pub struct ProxySettings {
         ::prost::alloc::string::String,
         u32,
     >,
+    /// Restricts every connection, whatever other fields say.
+    #[prost(enumeration = "Compliance", tag = "6")]
+    pub compliance: i32,
+    /// TLS 1.2 cipher suites towards servers outside the mesh (`tlsDefaults.cipherSuites`); empty for all.
+    #[prost(string, repeated, tag = "7")]
+    pub default_cipher_suites: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Groups towards servers outside the mesh by Istio's names (`tlsDefaults.ecdhCurves`), the preferred one first; empty for
+    /// X25519MLKEM768 first, then all others.
+    #[prost(string, repeated, tag = "8")]
+    pub default_groups: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Who is behind an address. Named by the address. Without a workload: nobody the mesh knows.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -328,6 +338,42 @@ impl TlsVersion {
         match value {
             "TLS_V1_2" => Some(Self::TlsV12),
             "TLS_V1_3" => Some(Self::TlsV13),
+            _ => None,
+        }
+    }
+}
+/// Istio's `COMPLIANCE_POLICY`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum Compliance {
+    None = 0,
+    /// TLS 1.2 only, ECDHE with AES-GCM, P-256.
+    Fips1402 = 1,
+    /// TLS 1.2 and 1.3, AES-GCM, P-256 and P-384.
+    Fips1403 = 2,
+    /// TLS 1.3 only, AES-GCM, X25519MLKEM768.
+    Pqc = 3,
+}
+impl Compliance {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::None => "COMPLIANCE_NONE",
+            Self::Fips1402 => "FIPS_140_2",
+            Self::Fips1403 => "FIPS_140_3",
+            Self::Pqc => "PQC",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "COMPLIANCE_NONE" => Some(Self::None),
+            "FIPS_140_2" => Some(Self::Fips1402),
+            "FIPS_140_3" => Some(Self::Fips1403),
+            "PQC" => Some(Self::Pqc),
             _ => None,
         }
     }
