@@ -39,8 +39,9 @@ pub struct Settings {
     /// price of requests that fail meanwhile
     #[arg(long, default_value = "5s", value_name = "DURATION", value_parser = duration)]
     pub stage_timeout: Duration,
-    /// What every connection of the mesh is held to, over all other TLS settings: fips-140-2, fips-140-3 (algorithms only,
-    /// the module is not a validated one) or pqc (requires X25519MLKEM768 of every peer); another value changes nothing
+    /// What every connection of a sidecar to a peer is held to, over all other TLS settings: fips-140-2, fips-140-3
+    /// (algorithms only, the module is not a validated one) or pqc (requires X25519MLKEM768 of every peer); another value
+    /// changes nothing. The port for proxies (--listen) is not restricted
     #[arg(long, env = "COMPLIANCE_POLICY", value_name = "POLICY", default_value = "", hide_default_value = true)]
     pub compliance_policy: String,
 }
