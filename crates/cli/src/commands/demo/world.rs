@@ -187,17 +187,17 @@ impl World {
         let exempt: &[&str] = if self.sidecar_user.is_none() { &["--exempt-mark", MARK] } else { &[] };
         namespace.run(Command::new(&self.program).args(["redirect", "apply"]).args(exempt))?;
         let control_plane = format!("{}:15012", address(CONTROL_PLANE.1));
-        let mut arguments = vec!["proxy", "--workload", workload.name, "--control-plane", &control_plane];
+        let mut arguments = vec!["--workload", workload.name, "--control-plane", &control_plane];
         arguments.extend(["--ca-root", roots, "--token-file", token, "--state", state, "--tls-dir", "/run/secrets"]);
         let name = format!("{} sidecar", workload.name);
         let Some(user) = self.sidecar_user else {
             arguments.extend(["--mark", MARK]);
-            return Ok(namespace.spawn(&name, &mut self.logged(&name, &arguments)?)?);
+            return Ok(namespace.spawn(&name, &mut self.logged_sidecar(&name, &arguments)?)?);
         };
         for path in [state, roots, token] {
             std::os::unix::fs::chown(path, Some(user), Some(user))?;
         }
-        Ok(namespace.spawn_as(user, &name, &mut self.logged(&name, &arguments)?)?)
+        Ok(namespace.spawn_as(user, &name, &mut self.logged_sidecar(&name, &arguments)?)?)
     }
 
     fn start_load(&mut self, from: &str, url: &str, per_connection: u32) -> anyhow::Result<()> {
@@ -235,8 +235,22 @@ impl World {
 
     /// This program with these arguments and a log of its own.
     fn logged(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
-        let log = File::create(self.log_of(name))?;
+        self.logged_to(name, Command::new(&self.program), arguments)
+    }
+
+    /// The sidecar as images hold it, `mutua-proxy`, when it stands beside this program; else `mutua proxy`.
+    fn logged_sidecar(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
+        let alone = self.program.with_file_name("mutua-proxy");
+        if alone.exists() {
+            return self.logged_to(name, Command::new(alone), arguments);
+        }
         let mut command = Command::new(&self.program);
+        command.arg("proxy");
+        self.logged_to(name, command, arguments)
+    }
+
+    fn logged_to(&self, name: &str, mut command: Command, arguments: &[&str]) -> anyhow::Result<Command> {
+        let log = File::create(self.log_of(name))?;
         // A group of its own: Ctrl-C reaches us alone, and we end the others in order.
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         Ok(command)
