@@ -156,7 +156,7 @@ fn workloads(index: &Index<'_>, policy: &AuthorizationPolicy, out: &mut Findings
     }
     // In the root namespace a policy is for the whole mesh.
     let mesh_wide = namespace == index.mesh.config.root_namespace;
-    let selects = here || (mesh_wide && index.selected_anywhere(&policy.selector));
+    let selects = here || (mesh_wide && !index.selected_anywhere(&policy.selector).is_empty());
     if !selects {
         let message = format!("no workload has the labels {shown}, so this policy protects nothing");
         out.add("IST0127", &policy.meta, "spec/selector", message, "write labels that the pods have".to_owned());

@@ -1,13 +1,14 @@
 //! Lists of the mesh by namespace and label, so that the checks stay linear.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use mutua_model::service::TargetPort;
 use mutua_model::workload::PodSpec;
-use mutua_model::{DestinationRule, Labels, Mesh, MtlsMode, PeerAuthentication, Service};
+use mutua_model::{DestinationRule, Labels, Mesh, Meta, MtlsMode, PeerAuthentication, Service};
 
 /// A workload as the checks see it.
 pub(super) struct Workload<'m> {
+    pub(super) namespace: &'m str,
     pub(super) name: &'m str,
     pub(super) labels: &'m Labels,
     pub(super) spec: Option<&'m PodSpec>,
@@ -26,6 +27,10 @@ pub(super) struct Index<'m> {
     wide: BTreeMap<&'m str, Vec<&'m PeerAuthentication>>,
     workloads: Vec<Workload<'m>>,
     by_label: HashMap<(&'m str, &'m str, &'m str), Vec<usize>>,
+    /// Namespaces with workloads.
+    inhabited: HashSet<&'m str>,
+    /// Of all namespaces together.
+    by_label_anywhere: HashMap<(&'m str, &'m str), Vec<usize>>,
     services: HashMap<&'m str, Vec<&'m Service>>,
 }
 
@@ -43,6 +48,8 @@ impl<'m> Index<'m> {
             wide: BTreeMap::new(),
             workloads: Vec::new(),
             by_label: HashMap::new(),
+            inhabited: HashSet::new(),
+            by_label_anywhere: HashMap::new(),
             services: HashMap::new(),
         };
         for rule in &index.rules {
@@ -61,31 +68,78 @@ impl<'m> Index<'m> {
     fn add_workloads(&mut self) {
         let mesh = self.mesh;
         for pod in mesh.pods.iter().filter(|pod| !pod.ended) {
-            self.add(pod.meta.namespace(), Workload { name: pod.meta.name(), labels: &pod.meta.labels, spec: Some(&pod.spec) });
+            self.add(&pod.meta, &pod.meta.labels, Some(&pod.spec));
         }
         for controller in &mesh.controllers {
-            let (namespace, name) = (controller.meta.namespace(), controller.meta.name());
-            self.add(namespace, Workload { name, labels: &controller.labels, spec: Some(&controller.spec) });
+            self.add(&controller.meta, &controller.labels, Some(&controller.spec));
         }
         for entry in &mesh.workload_entries {
-            self.add(entry.meta.namespace(), Workload { name: entry.meta.name(), labels: &entry.endpoint.labels, spec: None });
+            self.add(&entry.meta, &entry.endpoint.labels, None);
         }
     }
 
-    fn add(&mut self, namespace: &'m str, workload: Workload<'m>) {
+    fn add(&mut self, meta: &'m Meta, labels: &'m Labels, spec: Option<&'m PodSpec>) {
+        let (namespace, name) = (meta.namespace(), meta.name());
         let position = self.workloads.len();
-        for (key, value) in workload.labels {
+        self.inhabited.insert(namespace);
+        for (key, value) in labels {
             self.by_label.entry((namespace, key, value)).or_default().push(position);
+            self.by_label_anywhere.entry((key, value)).or_default().push(position);
         }
-        self.workloads.push(workload);
+        self.workloads.push(Workload { namespace, name, labels, spec });
     }
 
     /// The workloads of a namespace that a non-empty selector matches, with their positions.
     pub(super) fn selected(&self, namespace: &str, selector: &Labels) -> Vec<(usize, &Workload<'m>)> {
-        let lists = selector.iter().map(|(key, value)| self.by_label.get(&(namespace, key, value)).map_or(&[][..], |l| l));
-        let Some(shortest) = lists.min_by_key(|list| list.len()) else { return Vec::new() };
+        let lists = selector.iter().map(|(key, value)| self.by_label.get(&(namespace, key.as_str(), value.as_str())));
+        self.covered(selector, lists)
+    }
+
+    /// Whether a namespace has no workload.
+    pub(super) fn is_empty(&self, namespace: &str) -> bool {
+        !self.inhabited.contains(namespace)
+    }
+
+    /// As [`Self::selected`], of any namespace.
+    pub(super) fn selected_anywhere(&self, selector: &Labels) -> Vec<(usize, &Workload<'m>)> {
+        let lists = selector.iter().map(|(key, value)| self.by_label_anywhere.get(&(key.as_str(), value.as_str())));
+        self.covered(selector, lists)
+    }
+
+    /// Those of the shortest list that have all labels.
+    fn covered<'l>(&self, selector: &Labels, lists: impl Iterator<Item = Option<&'l Vec<usize>>>) -> Vec<(usize, &Workload<'m>)> {
+        let shortest = lists.map(|list| list.map_or(&[][..], Vec::as_slice)).min_by_key(|list| list.len()).unwrap_or_default();
         let fits = |position: &usize| covers(selector, self.workloads[*position].labels);
         shortest.iter().copied().filter(fits).map(|position| (position, &self.workloads[position])).collect()
+    }
+
+    /// Objects of one namespace whose non-empty selectors match one workload, of whatever namespace. The answer is by
+    /// position, with the others and an example.
+    pub(super) fn clashes(&self, selectors: &[(&str, &Labels)]) -> BTreeMap<usize, Clash<'_, 'm>> {
+        let mut by_namespace: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (at, (namespace, _)) in selectors.iter().enumerate().filter(|(_, (_, selector))| !selector.is_empty()) {
+            by_namespace.entry(namespace).or_default().push(at);
+        }
+        let mut found: BTreeMap<usize, Clash<'_, 'm>> = BTreeMap::new();
+        for list in by_namespace.into_values().filter(|list| list.len() > 1) {
+            let mut by_workload: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+            for at in list {
+                for (workload, _) in self.selected_anywhere(selectors[at].1) {
+                    by_workload.entry(workload).or_default().push(at);
+                }
+            }
+            for (workload, several) in by_workload.iter().filter(|(_, several)| several.len() > 1) {
+                for at in several {
+                    let example = &self.workloads[*workload];
+                    let clash = found.entry(*at).or_insert_with(|| Clash { others: BTreeSet::new(), example });
+                    clash.others.extend(several.iter().filter(|other| *other != at));
+                    if example.namespace == selectors[*at].0 && clash.example.namespace != example.namespace {
+                        clash.example = example;
+                    }
+                }
+            }
+        }
+        found
     }
 
     /// Rules written for exactly this host, oldest first.
@@ -119,11 +173,6 @@ impl<'m> Index<'m> {
         own.or_else(|| self.mesh_policies().first().and_then(|policy| policy.mode))
     }
 
-    /// Whether a workload of any namespace has these labels.
-    pub(super) fn selected_anywhere(&self, selector: &Labels) -> bool {
-        self.workloads.iter().any(|workload| covers(selector, workload.labels))
-    }
-
     /// Services of a namespace.
     pub(super) fn services_in(&self, namespace: &str) -> &[&'m Service] {
         self.services.get(namespace).map_or(&[], Vec::as_slice)
@@ -139,6 +188,25 @@ impl<'m> Index<'m> {
         services.iter().filter(|service| {
             service.selector.as_ref().is_some_and(|selector| !selector.is_empty() && covers(selector, workload.labels))
         })
+    }
+}
+
+/// Selectors that match the same workload.
+pub(super) struct Clash<'a, 'm> {
+    /// The positions of the others.
+    pub(super) others: BTreeSet<usize>,
+    /// One such workload, of the namespace itself if there is one.
+    pub(super) example: &'a Workload<'m>,
+}
+
+impl Clash<'_, '_> {
+    /// What happens, given the names of the others.
+    pub(super) fn tell(&self, namespace: &str, others: &str) -> String {
+        let Workload { namespace: theirs, name, .. } = self.example;
+        if *theirs == namespace {
+            return format!("workload {theirs}/{name} is selected by {others} too");
+        }
+        format!("{others} selects the same labels, those of workload {theirs}/{name} for instance")
     }
 }
 

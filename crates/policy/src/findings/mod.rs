@@ -59,9 +59,9 @@ pub fn analyze(engine: &Engine) -> Vec<Finding> {
     let mesh: &Mesh = engine.mesh();
     let index = index::Index::new(mesh);
     let mut out = Findings::default();
-    peer::check(&index, &mut out);
-    destination::check(&index, &mut out);
     let scopes = reach::Scopes::new(mesh);
+    peer::check(&index, &scopes, &mut out);
+    destination::check(&index, &mut out);
     rivals::check(&index, &scopes, &mut out);
     authorization::check(&index, &scopes, &mut out);
     sidecar::check(&index, &mut out);

@@ -1,13 +1,12 @@
 //! Checks on PeerAuthentications.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use mutua_model::{ClientTlsMode, DestinationRule, Labels, MtlsMode, PeerAuthentication};
 
 use super::Findings;
 use super::index::{Index, Workload, target_number};
+use super::reach::Scopes;
 
-pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
+pub(super) fn check<'m>(index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findings) {
     for (namespace, policies) in index.wide_lists() {
         duplicates(namespace, policies, out);
     }
@@ -15,7 +14,7 @@ pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
     for policy in &index.policies {
         selector(index, policy, out);
         if policy.selector.is_empty() {
-            wide(index, policy, out);
+            wide(index, scopes, policy, out);
         } else {
             strict_below_disable(index, policy, out);
             service_ports(index, policy, out);
@@ -44,25 +43,13 @@ fn duplicates(namespace: &str, policies: &[&PeerAuthentication], out: &mut Findi
 
 /// KIA0003.
 fn overlaps(index: &Index<'_>, out: &mut Findings) {
-    let mut by_workload: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
-    for (position, policy) in index.policies.iter().enumerate().filter(|(_, policy)| !policy.selector.is_empty()) {
-        for (workload, _) in index.selected(policy.meta.namespace(), &policy.selector) {
-            by_workload.entry(workload).or_default().push(position);
-        }
-    }
-    let mut rivals: BTreeMap<usize, BTreeSet<usize>> = BTreeMap::new();
-    for list in by_workload.values().filter(|list| list.len() > 1) {
-        for position in list {
-            rivals.entry(*position).or_default().extend(list);
-        }
-    }
-    for (position, all) in rivals {
-        let policy = index.policies[position];
-        let others: Vec<_> =
-            all.iter().filter(|other| **other != position).map(|other| index.policies[*other].meta.object.to_string()).collect();
-        let message =
-            format!("a workload that this policy selects is selected by {} too; the oldest wins whole", others.join(", "));
-        out.add("KIA0003", &policy.meta, "spec/selector", message, "make the selectors exclude each other".to_owned());
+    let selectors: Vec<_> = index.policies.iter().map(|policy| (policy.meta.namespace(), &policy.selector)).collect();
+    for (at, clash) in index.clashes(&selectors) {
+        let meta = &index.policies[at].meta;
+        let others: Vec<_> = clash.others.iter().map(|other| index.policies[*other].meta.object.to_string()).collect();
+        let message = format!("{}; the oldest wins whole, nothing is merged", clash.tell(meta.namespace(), &others.join(", ")));
+        let fix = format!("make the selectors exclude each other, or write one policy instead of {}", others.join(", "));
+        out.add("KIA0003", meta, "spec/selector", message, fix);
     }
 }
 
@@ -87,15 +74,19 @@ fn selector(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findings) 
 }
 
 /// KIA0401, KIA0501, KIA0505 and KIA0506.
-fn wide(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findings) {
+fn wide<'m>(index: &Index<'m>, scopes: &Scopes<'m>, policy: &PeerAuthentication, out: &mut Findings) {
     let namespace = policy.meta.namespace();
     let mesh_wide = namespace == index.mesh.config.root_namespace;
     let host = if mesh_wide { "*.local".to_owned() } else { index.namespace_host(namespace) };
-    let narrow = index.rules_for(&host);
-    let broad = if mesh_wide { &[] } else { index.rules_for("*.local") };
+    // Rules that the namespace does not see do not count.
+    let seen = |host: &str| -> Vec<&'m DestinationRule> {
+        index.rules_for(host).iter().copied().filter(|rule| scopes.exports(rule, namespace)).collect()
+    };
+    let narrow = if mesh_wide { Vec::new() } else { seen(&host) };
+    let broad = seen("*.local");
     match policy.mode {
         Some(MtlsMode::Strict) if !index.mesh.config.enable_auto_mtls => {
-            if narrow.iter().chain(broad).any(|rule| mode(rule) == Some(ClientTlsMode::IstioMutual)) {
+            if narrow.iter().chain(&broad).any(|rule| mode(rule) == Some(ClientTlsMode::IstioMutual)) {
                 return;
             }
             let code = if mesh_wide { "KIA0401" } else { "KIA0501" };
@@ -104,7 +95,7 @@ fn wide(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findings) {
             out.add(code, &policy.meta, "spec/mtls", message, rule_to_paste(namespace, &host));
         }
         Some(MtlsMode::Disable) => {
-            let Some(rule) = sends_tls(narrow, broad) else { return };
+            let Some(rule) = sends_tls(&narrow, &broad) else { return };
             let code = if mesh_wide { "KIA0506" } else { "KIA0505" };
             let message = format!("{} makes clients send TLS, which mode DISABLE does not terminate", rule.meta.object);
             let fix = format!("set spec.trafficPolicy.tls.mode of {} to DISABLE, or this mode to PERMISSIVE", rule.meta.object);

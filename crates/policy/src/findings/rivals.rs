@@ -107,9 +107,10 @@ fn overridden<'m>(index: &Index<'m>, scopes: &Scopes<'m>, entry: &Entry<'m>, out
     if policy.is_some_and(|policy| policy.tls.is_some() || policy.ports.iter().any(|(_, port)| port.tls.is_some())) {
         return;
     }
-    let namespace = scopes.namespace_of(&entry.host);
-    let wide = namespace.map(|namespace| index.namespace_host(namespace)).unwrap_or_default();
-    let candidates = index.rules_for("*.local").iter().chain(index.rules_for(&wide)).chain(index.rules_for(&entry.host));
+    // Here `name.namespace` is no service to Kiali.
+    let full = if rule.host.contains('.') { &rule.host } else { &entry.host };
+    let wide = scopes.namespace_of(full).map(|namespace| index.namespace_host(namespace)).unwrap_or_default();
+    let candidates = index.rules_for("*.local").iter().chain(index.rules_for(&wide)).chain(index.rules_for(full));
     let loses = |other: &&&DestinationRule| {
         !std::ptr::eq(**other, rule) && sends_mesh_tls(other) && scopes.meet((rule, &entry.reach), (other, &scopes.reach(other)))
     };

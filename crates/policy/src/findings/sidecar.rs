@@ -14,33 +14,34 @@ const SELECTOR: &str = "spec/workloadSelector";
 pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
     let mut sidecars: Vec<&Sidecar> = index.mesh.sidecars.iter().map(AsRef::as_ref).collect();
     sidecars.sort_by(|a, b| a.meta.age_order().cmp(&b.meta.age_order()));
+    let none = Labels::new();
+    let selectors: Vec<(&str, &Labels)> =
+        sidecars.iter().map(|sidecar| (sidecar.meta.namespace(), sidecar.workload_selector.as_ref().unwrap_or(&none))).collect();
     let mut wide: BTreeMap<&str, Vec<&Sidecar>> = BTreeMap::new();
-    let mut by_workload: BTreeMap<usize, Vec<&Sidecar>> = BTreeMap::new();
-    for sidecar in sidecars {
-        let namespace = sidecar.meta.namespace();
-        let Some(selector) = sidecar.workload_selector.as_ref().filter(|selector| !selector.is_empty()) else {
+    for (sidecar, (namespace, selector)) in sidecars.iter().zip(&selectors) {
+        if selector.is_empty() {
             wide.entry(namespace).or_default().push(sidecar);
-            continue;
-        };
-        let selected = index.selected(namespace, selector);
-        if selected.is_empty() {
+        } else if index.selected(namespace, selector).is_empty() {
             nothing_selected(sidecar, selector, out);
-        }
-        for (workload, _) in selected {
-            by_workload.entry(workload).or_default().push(sidecar);
         }
     }
     for (namespace, list) in wide.into_iter().filter(|(_, list)| list.len() > 1) {
         for sidecar in &list {
-            let message = format!("{} Sidecars of namespace {namespace} have no workloadSelector; one counts", list.len());
-            out.add("KIA0002", &sidecar.meta, SELECTOR, message, "keep one".to_owned());
+            let first = &list[0].meta.object;
+            let message =
+                format!("{} Sidecars of namespace {namespace} have no workloadSelector; only {first} counts", list.len());
+            out.add("KIA0002", &sidecar.meta, SELECTOR, message, format!("keep one of them, for instance {first}"));
         }
     }
-    for list in by_workload.values().filter(|list| list.len() > 1) {
-        for sidecar in list {
-            let message = "a workload that this Sidecar selects is selected by another too; one counts".to_owned();
-            out.add("KIA0003", &sidecar.meta, SELECTOR, message, "make the selectors exclude each other".to_owned());
+    for (at, clash) in index.clashes(&selectors) {
+        let meta = &sidecars[at].meta;
+        // Kiali compares only in namespaces that have workloads.
+        if index.is_empty(meta.namespace()) {
+            continue;
         }
+        let others: Vec<_> = clash.others.iter().map(|other| sidecars[*other].meta.object.to_string()).collect();
+        let message = format!("{}; the oldest counts", clash.tell(meta.namespace(), &others.join(", ")));
+        out.add("KIA0003", meta, SELECTOR, message, "make the selectors exclude each other".to_owned());
     }
 }
 

@@ -19,7 +19,8 @@ enum Status {
 #[derive(Clone, Copy)]
 struct Scope {
     rule: Option<ClientTlsMode>,
-    policy: Option<MtlsMode>,
+    /// Of the first policy that writes `mtls`; `Some(None)` when it leaves the mode unset.
+    policy: Option<Option<MtlsMode>>,
 }
 
 /// Judges one namespace.
@@ -32,7 +33,7 @@ pub(super) struct Judge<'i, 'm> {
 
 impl<'i, 'm> Judge<'i, 'm> {
     pub(super) fn new(index: &'i Index<'m>, scopes: &Scopes<'m>, namespace: &'i str) -> Self {
-        let rules = index.rules.iter().copied().filter(|rule| scopes.sees(namespace, (rule, &scopes.reach(rule)))).collect();
+        let rules = index.rules.iter().copied().filter(|rule| scopes.exports(rule, namespace)).collect();
         Self { index, namespace, rules }
     }
 
@@ -109,8 +110,8 @@ fn mode(rule: &DestinationRule) -> Option<ClientTlsMode> {
     rule.policy.as_ref()?.tls.as_ref().map(|tls| tls.mode)
 }
 
-fn first_mode(policies: &[&PeerAuthentication]) -> Option<MtlsMode> {
-    policies.iter().find_map(|policy| policy.mode)
+fn first_mode(policies: &[&PeerAuthentication]) -> Option<Option<MtlsMode>> {
+    policies.iter().find(|policy| policy.mode.is_some() || policy.meta.places.holds("spec/mtls")).map(|policy| policy.mode)
 }
 
 fn covers(selector: &Labels, labels: &Labels) -> bool {
@@ -118,14 +119,16 @@ fn covers(selector: &Labels, labels: &Labels) -> bool {
 }
 
 impl Scope {
-    /// PERMISSIVE counts as accepting mutual TLS.
-    fn status(self, auto: bool) -> Status {
+    /// Whether PERMISSIVE counts as accepting mutual TLS is Kiali's distinction: not where one half of a namespace's
+    /// configuration is taken from the mesh.
+    fn status(self, auto: bool, permissive: bool) -> Status {
         let sends =
             matches!(self.rule, Some(ClientTlsMode::IstioMutual | ClientTlsMode::Mutual)) || (self.rule.is_none() && auto);
         let stops = self.rule == Some(ClientTlsMode::Disable) || (self.rule.is_none() && auto);
         match self.policy {
-            Some(MtlsMode::Strict | MtlsMode::Permissive) if sends => Status::Enabled,
-            Some(MtlsMode::Disable) if stops => Status::Disabled,
+            Some(Some(MtlsMode::Strict)) if sends => Status::Enabled,
+            Some(Some(MtlsMode::Permissive)) if sends && permissive => Status::Enabled,
+            Some(Some(MtlsMode::Disable)) if stops => Status::Disabled,
             None if self.rule.is_none() => Status::NotEnabled,
             _ => Status::Partial,
         }
@@ -133,21 +136,23 @@ impl Scope {
 }
 
 fn overall(namespace: Scope, mesh: Scope, auto: bool) -> Status {
-    match namespace.status(auto) {
-        Status::NotEnabled => of_mesh(mesh, auto),
-        // One half may come from the mesh.
-        Status::Partial => of_mesh(Scope { rule: namespace.rule.or(mesh.rule), policy: namespace.policy.or(mesh.policy) }, auto),
+    match namespace.status(auto, true) {
+        Status::NotEnabled => of_mesh(mesh, auto, true),
+        Status::Partial => {
+            let halves = Scope { rule: namespace.rule.or(mesh.rule), policy: namespace.policy.or(mesh.policy) };
+            of_mesh(halves, auto, false)
+        }
         defined => defined,
     }
 }
 
-fn of_mesh(mesh: Scope, auto: bool) -> Status {
-    let status = mesh.status(auto);
+fn of_mesh(mesh: Scope, auto: bool, permissive: bool) -> Status {
+    let status = mesh.status(auto, permissive);
     if status != Status::Partial {
         return status;
     }
     match (mesh.policy, mesh.rule) {
-        (Some(MtlsMode::Disable), None) | (None, Some(ClientTlsMode::Disable)) => Status::Disabled,
+        (Some(Some(MtlsMode::Disable)), None) | (None, Some(ClientTlsMode::Disable)) => Status::Disabled,
         (None, Some(ClientTlsMode::IstioMutual | ClientTlsMode::Mutual)) if auto => Status::Enabled,
         _ => Status::Partial,
     }
