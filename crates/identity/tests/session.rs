@@ -85,18 +85,23 @@ fn a_client_refuses_the_wrong_identity() {
     assert_eq!(server.error.unwrap().kind, TlsErrorKind::AlertReceived, "the server learns of it");
 }
 
-#[test]
-fn a_server_refuses_callers_without_and_with_foreign_certificates() {
-    let (mesh, foreign) = (Mesh::new(), Mesh::new());
-    let plain = Origination {
+/// A caller without a certificate that trusts the mesh's roots.
+fn outsider(mesh: &Mesh, algorithms: Algorithms) -> Origination {
+    Origination {
         client: None,
         roots: Roots::Pem(mesh.bundle().to_pem()),
         names: vec![CART.to_owned()],
         verify_server_name: false,
         crl: None,
         insecure_skip_verify: false,
-        algorithms: Algorithms::default(),
-    };
+        algorithms,
+    }
+}
+
+#[test]
+fn a_server_refuses_callers_without_and_with_foreign_certificates() {
+    let (mesh, foreign) = (Mesh::new(), Mesh::new());
+    let plain = outsider(&mesh, Algorithms::default());
     let (mut client, mut server) = pair(&ClientConfig::origination(&plain).unwrap(), &mesh.server());
     run(&mut client, &mut server, usize::MAX);
     assert_eq!(server.error.unwrap().kind, TlsErrorKind::NoCertificate);
@@ -209,15 +214,7 @@ fn groups_outside_the_mesh_are_those_of_the_configuration() {
     let mesh = Mesh::new();
     let with = |groups: &[&str], compliance| {
         let groups = groups.iter().map(|group| (*group).to_owned()).collect();
-        ClientConfig::origination(&Origination {
-            client: None,
-            roots: Roots::Pem(mesh.bundle().to_pem()),
-            names: vec![CART.to_owned()],
-            verify_server_name: false,
-            crl: None,
-            insecure_skip_verify: false,
-            algorithms: Algorithms { groups, compliance, ..Default::default() },
-        })
+        ClientConfig::origination(&outsider(&mesh, Algorithms { groups, compliance, ..Default::default() }))
     };
     let server = ServerConfig::control_plane(&mesh.leaf(CART), mesh.bundle()).unwrap();
     for (groups, compliance, wanted) in [
@@ -231,4 +228,26 @@ fn groups_outside_the_mesh_are_those_of_the_configuration() {
     }
     let error = with(&["P-521", "P-224"], Compliance::None).unwrap_err();
     assert!(error.detail.contains("none of the ECDH curves P-521, P-224 can be served; served are X25519MLKEM768, "), "{error}");
+}
+
+#[test]
+fn files_that_say_less_than_they_should_are_refused() {
+    let mesh = Mesh::new();
+    let refused = |change: &dyn Fn(&mut Origination)| {
+        let mut settings = outsider(&mesh, Algorithms::default());
+        change(&mut settings);
+        ClientConfig::origination(&settings).unwrap_err().detail
+    };
+    let list = |text: &'static str| refused(&move |settings| settings.crl = Some(text.to_owned()));
+    // Without a list nothing is ever found revoked.
+    for none in ["", "no PEM", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+        assert_eq!(list(none), "certificate revocation list: no PEM list in it");
+    }
+    let cut = list("-----BEGIN X509 CRL-----\nAAAA\n");
+    assert_eq!(cut, "certificate revocation list: cut off: END X509 CRL is missing");
+
+    let root = mesh.bundle().to_pem();
+    let half = format!("{root}{}", &root[..root.len() / 2]);
+    let incomplete = refused(&|settings| settings.roots = Roots::Pem(half.clone()));
+    assert_eq!(incomplete, "root bundle: cut off: END CERTIFICATE is missing");
 }

@@ -106,7 +106,7 @@ pub(crate) fn all(mesh: &Mesh, workloads: &[Workload]) -> Vec<Service> {
         .collect();
     for entry in &mesh.service_entries {
         let meta = Arc::new(entry.meta.clone());
-        services.extend(entry.hosts.iter().map(|host| of_entry(mesh, (entry, &meta), host, &lookup)));
+        services.extend(entry.hosts.iter().map(|host| of_entry(mesh, entry, &meta, host, &lookup)));
     }
     services.sort_by(|a, b| (a.entry, a.meta.age_order(), &a.host).cmp(&(b.entry, b.meta.age_order(), &b.host)));
     shared_endpoints::share(&mut services, &mesh.config.trust_domain);
@@ -282,7 +282,7 @@ fn stranger(namespace: &str, address: &str, ports: Vec<Option<u16>>) -> Endpoint
     }
 }
 
-fn of_entry(mesh: &Mesh, (entry, meta): (&mutua_model::ServiceEntry, &Arc<Meta>), host: &str, lookup: &Lookup<'_>) -> Service {
+fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, meta: &Arc<Meta>, host: &str, lookup: &Lookup<'_>) -> Service {
     let namespace = entry.meta.namespace();
     let numbers = |named: &[(String, u16)]| entry.ports.iter().map(|port| Some(entry_port(named, port))).collect();
     let mut endpoints: Vec<Endpoint> = match &entry.workload_selector {
@@ -304,7 +304,7 @@ fn of_entry(mesh: &Mesh, (entry, meta): (&mutua_model::ServiceEntry, &Arc<Meta>)
         ports: entry.ports.clone(),
         resolution: Some(entry.resolution),
         selector: entry.workload_selector.clone(),
-        addresses: entry.addresses.iter().map(|address| canonical(address)).collect(),
+        addresses: captured(entry),
         headless: false,
         undirected: entry.resolution == Resolution::None,
         external: !entry.mesh_internal,
@@ -315,6 +315,16 @@ fn of_entry(mesh: &Mesh, (entry, meta): (&mutua_model::ServiceEntry, &Arc<Meta>)
         endpoints,
         meta: Arc::clone(meta),
     }
+}
+
+/// The addresses by which connections to an entry are told: its own, else those that its endpoints are written with, at the
+/// ports of the entry.
+fn captured(entry: &mutua_model::ServiceEntry) -> Vec<String> {
+    if !entry.addresses.is_empty() {
+        return entry.addresses.iter().map(|address| canonical(address)).collect();
+    }
+    let inline = entry.endpoints.iter().filter(|_| entry.workload_selector.is_none());
+    inline.filter_map(|inline| Some(inline.address.parse::<std::net::IpAddr>().ok()?.to_string())).collect()
 }
 
 /// An address in the form that it has when it is dialled; prefixes stay as they are.

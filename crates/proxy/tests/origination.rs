@@ -138,6 +138,32 @@ async fn wrong_names_roots_and_files_are_refused() {
     assert!(refused(&client, b"x", Reason::TlsSettings).await.contains("none.pem: No such file"));
 }
 
+/// Files that hold less than they should never make a connection weaker, and are named.
+#[tokio::test]
+async fn files_without_their_content_are_refused() {
+    let partner = Partner::start().await;
+    let (list, roots, large) = (partner.file("empty.crl"), partner.file("half.pem"), partner.file("large.pem"));
+    let whole = std::fs::read_to_string(partner.file("roots.pem")).unwrap();
+    std::fs::write(&list, "").unwrap();
+    std::fs::write(&roots, format!("{whole}{}", &whole[..whole.len() / 2])).unwrap();
+    std::fs::write(&large, whole.repeat((1 << 20) / whole.len() + 1)).unwrap();
+    for (tls, message) in [
+        (
+            mesh::ClientTls { ca_crl: list.clone(), ..simple(&partner) },
+            format!("no PEM list in it (the rule names caCertificates {}, caCrl {list})", partner.file("roots.pem")),
+        ),
+        (
+            mesh::ClientTls { ca_certificates: roots.clone(), ..simple(&partner) },
+            format!("root bundle: cut off: END CERTIFICATE is missing (the rule names caCertificates {roots})"),
+        ),
+        (mesh::ClientTls { ca_certificates: large.clone(), ..simple(&partner) }, format!("{large}: longer than 1048576 bytes")),
+    ] {
+        let client = sidecar(partner.folder.path(), Protocol::Tcp, tls, partner.address).await;
+        let refusal = refused(&client, b"x", Reason::TlsSettings).await;
+        assert!(refusal.contains(&message), "{refusal}");
+    }
+}
+
 #[tokio::test]
 async fn a_renewed_file_counts_from_the_next_connection() {
     let (partner, other) = (Partner::start().await, Partner::start().await);

@@ -84,10 +84,8 @@ impl ClientConfig {
         peer: &PeerExpectation,
         compliance: Compliance,
     ) -> Result<Self, TlsError> {
-        let accept = Accept::Mesh { trust_domains: peer.trust_domains.clone(), ids: peer.ids.clone() };
-        let verifier = Arc::new(ServerVerifier::new(store(bundle)?, Vec::new(), accept)?);
         let versions = compliance.versions(MinVersion::Tls12);
-        Self::build_with(provider::mesh_client(compliance), versions, verifier, Some(credentials))
+        Self::build(provider::mesh_client(compliance), versions, mesh_peer(bundle, peer)?, Some(credentials))
     }
 
     /// As [`ClientConfig::mesh`], with TLS 1.2 as the newest version it offers: an old client, to probe a server's floor.
@@ -95,9 +93,7 @@ impl ClientConfig {
     /// # Errors
     /// As [`ClientConfig::mesh`].
     pub fn mesh_tls12(credentials: &Credentials, bundle: &TrustBundle, peer: &PeerExpectation) -> Result<Self, TlsError> {
-        let accept = Accept::Mesh { trust_domains: peer.trust_domains.clone(), ids: peer.ids.clone() };
-        let verifier = ServerVerifier::new(store(bundle)?, Vec::new(), accept)?;
-        Self::build_with(provider::plain(), &[&rustls::version::TLS12], Arc::new(verifier), Some(credentials))
+        Self::build(provider::plain(), &[&rustls::version::TLS12], mesh_peer(bundle, peer)?, Some(credentials))
     }
 
     /// To a server outside the mesh (`SIMPLE`, `MUTUAL`).
@@ -114,21 +110,16 @@ impl ClientConfig {
         let provider = provider::outside(&settings.algorithms)?;
         let versions = settings.algorithms.compliance.versions(MinVersion::Tls12);
         if settings.insecure_skip_verify {
-            return Self::build_with(provider, versions, Arc::new(NoVerification), client.as_ref());
+            return Self::build(provider, versions, Arc::new(NoVerification), client.as_ref());
         }
         let accept = match (settings.names.is_empty(), settings.verify_server_name) {
             (false, _) => Accept::Names(settings.names.clone()),
             (true, true) => Accept::ServerName,
             (true, false) => Accept::Chain,
         };
-        let crls = match &settings.crl {
-            Some(pem) => CertificateRevocationListDer::pem_slice_iter(pem.as_bytes())
-                .collect::<Result<Vec<_>, _>>()
-                .map_err(|error| TlsError::new(TlsErrorKind::Configuration, format!("certificate revocation list: {error}")))?,
-            None => Vec::new(),
-        };
+        let crls = settings.crl.as_deref().map_or(Ok(Vec::new()), revocation_lists)?;
         let verifier = ServerVerifier::new(origination_roots(&settings.roots)?, crls, accept)?;
-        Self::build_with(provider, versions, Arc::new(verifier), client.as_ref())
+        Self::build(provider, versions, Arc::new(verifier), client.as_ref())
     }
 
     /// To the control plane, which must show the id `expected` whatever name was dialled.
@@ -138,19 +129,13 @@ impl ClientConfig {
     pub fn control_plane(credentials: Option<&Credentials>, bundle: &TrustBundle, expected: &SpiffeId) -> Result<Self, TlsError> {
         let accept = Accept::Mesh { trust_domains: Vec::new(), ids: vec![expected.to_string()] };
         let verifier = ServerVerifier::new(store(bundle)?, Vec::new(), accept)?;
-        let mut config = Self::build(Arc::new(verifier), credentials)?;
+        let (provider, versions) = (provider::plain(), MinVersion::Tls12.versions());
+        let mut config = Self::build(provider, versions, Arc::new(verifier), credentials)?;
         Arc::make_mut(&mut config.inner).alpn_protocols = vec![b"h2".to_vec()];
         Ok(config)
     }
 
     fn build(
-        verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
-        client: Option<&Credentials>,
-    ) -> Result<Self, TlsError> {
-        Self::build_with(provider::plain(), MinVersion::Tls12.versions(), verifier, client)
-    }
-
-    fn build_with(
         provider: Arc<rustls::crypto::CryptoProvider>,
         versions: &[&'static rustls::SupportedProtocolVersion],
         verifier: Arc<dyn rustls::client::danger::ServerCertVerifier>,
@@ -179,6 +164,11 @@ impl fmt::Debug for ClientConfig {
     }
 }
 
+fn mesh_peer(bundle: &TrustBundle, peer: &PeerExpectation) -> Result<Arc<ServerVerifier>, TlsError> {
+    let accept = Accept::Mesh { trust_domains: peer.trust_domains.clone(), ids: peer.ids.clone() };
+    Ok(Arc::new(ServerVerifier::new(store(bundle)?, Vec::new(), accept)?))
+}
+
 /// Roots of foreign servers may be any certificate that the user names, so they are read without the mesh's own rules.
 fn origination_roots(roots: &Roots) -> Result<rustls::RootCertStore, TlsError> {
     let pem = match roots {
@@ -187,12 +177,36 @@ fn origination_roots(roots: &Roots) -> Result<rustls::RootCertStore, TlsError> {
             TlsError::new(TlsErrorKind::Configuration, "no roots of the operating system: install ca-certificates")
         })?,
     };
+    let broken = |reason: String| TlsError::new(TlsErrorKind::Configuration, format!("root bundle: {reason}"));
+    let certificates: Vec<CertificateDer<'_>> =
+        CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<_, _>>().map_err(|error| broken(pem_fault(&error)))?;
     let mut store = rustls::RootCertStore::empty();
-    let (added, _) = store.add_parsable_certificates(CertificateDer::pem_slice_iter(pem.as_bytes()).flatten());
+    let (added, _) = store.add_parsable_certificates(certificates);
     if added == 0 {
-        return Err(TlsError::new(TlsErrorKind::Configuration, "root bundle: no PEM certificate that can be a root"));
+        return Err(broken("no PEM certificate that can be a root".to_owned()));
     }
     Ok(store)
+}
+
+/// A file that holds no list is a mistake: without one nothing is ever found revoked.
+fn revocation_lists(pem: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    let broken = |reason: String| TlsError::new(TlsErrorKind::Configuration, format!("certificate revocation list: {reason}"));
+    let lists = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
+    let lists = lists.map_err(|error| broken(pem_fault(&error)))?;
+    if lists.is_empty() {
+        return Err(broken("no PEM list in it".to_owned()));
+    }
+    Ok(lists)
+}
+
+/// What is wrong with PEM, where the library's own text shows bytes as numbers.
+fn pem_fault(error: &rustls::pki_types::pem::Error) -> String {
+    match error {
+        rustls::pki_types::pem::Error::MissingSectionEnd { end_marker } => {
+            format!("cut off: END {} is missing", String::from_utf8_lossy(end_marker))
+        }
+        other => other.to_string(),
+    }
 }
 
 fn configuration(error: &crate::IdentityError) -> TlsError {

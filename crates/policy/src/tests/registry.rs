@@ -104,3 +104,29 @@ spec:
         assert_eq!(ask(&engine, "foo/sleep", to).endpoints.len(), 1, "{to}");
     }
 }
+
+/// Without its own addresses an entry is told by those of its endpoints, at its own ports.
+#[test]
+fn an_entry_without_addresses_is_found_by_its_endpoints() {
+    let outside = |more: &str| {
+        let entry = format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: out, namespace: bar}}\nspec: \
+             {{hosts: [out.example.com], ports: [{{number: 443, name: tcp, protocol: TCP}}], {more}}}\n"
+        );
+        engine(&(entry + &rule("bar", "out", "{host: out.example.com, trafficPolicy: {tls: {mode: SIMPLE, sni: a.b}}}")))
+    };
+    let captured = |engine: &Engine| {
+        let client = engine.workloads().iter().find(|workload| workload.name == "sleep").expect("in the base");
+        let all = engine.destinations(client);
+        all.into_iter().find(|one| one.host == "out.example.com").expect("visible").addresses
+    };
+    for resolution in ["STATIC", "DNS"] {
+        let engine = outside(&format!("resolution: {resolution}, endpoints: [{{address: 192.0.2.1, ports: {{tcp: 8443}}}}]"));
+        assert_eq!(captured(&engine), ["192.0.2.1"], "{resolution}");
+        for to in ["192.0.2.1:443", "out.example.com:443"] {
+            assert_eq!(ask(&engine, "bar/web", to).outcome, Outcome::Tls, "{resolution} {to}");
+        }
+    }
+    let addressed = outside("resolution: STATIC, addresses: [198.51.100.1], endpoints: [{address: 192.0.2.1}]");
+    assert_eq!(captured(&addressed), ["198.51.100.1"]);
+}

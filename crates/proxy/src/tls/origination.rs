@@ -39,9 +39,14 @@ pub enum OriginationError {
         /// What is wrong with it.
         reason: String,
     },
-    /// The TLS library refuses the contents.
-    #[error("{0}")]
-    Tls(#[from] TlsError),
+    /// The contents of the files cannot be used.
+    #[error("{error} (the rule names {files})")]
+    Contents {
+        /// The fields of the rule with their files.
+        files: String,
+        /// What is wrong.
+        error: TlsError,
+    },
 }
 
 /// The contents of the files that one rule names.
@@ -101,7 +106,18 @@ impl Files {
             insecure_skip_verify: tls.insecure_skip_verify,
             algorithms: algorithms.clone(),
         };
-        Ok(ClientConfig::origination(&settings)?)
+        ClientConfig::origination(&settings).map_err(|error| OriginationError::Contents { files: self.named(tls), error })
+    }
+
+    /// The files that were read, by the fields of the rule.
+    fn named(&self, tls: &ClientTls) -> String {
+        let files = [
+            ("clientCertificate", &self.certificate, &tls.client_certificate),
+            ("caCertificates", &self.roots, &tls.ca_certificates),
+            ("caCrl", &self.crl, &tls.ca_crl),
+        ];
+        let read = files.iter().filter(|(_, text, _)| text.is_some());
+        read.map(|(field, _, path)| format!("{field} {path}")).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -126,7 +142,10 @@ fn bounded(path: &Path) -> std::io::Result<String> {
         return Err(std::io::Error::other("no regular file"));
     }
     let mut text = String::new();
-    file.take(MAX_FILE).read_to_string(&mut text)?;
+    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > MAX_FILE {
+        return Err(std::io::Error::other(format!("longer than {MAX_FILE} bytes")));
+    }
     Ok(text)
 }
 

@@ -135,8 +135,8 @@ pub(super) const CODES: &[Code] = &[
         "MUT0019",
         Warning,
         "A ServiceEntry that sidecars cannot tell by address",
-        "Connections are told apart by their address. A host without addresses and without endpoints that are addresses is never recognised.",
-        "Write addresses, or STATIC endpoints.",
+        "Connections are told apart by their address. A host without addresses and without inline endpoints that are addresses is never recognised: its connections are those to an unknown destination, whatever a DestinationRule says.",
+        "Write addresses, or endpoints with IP addresses.",
     ),
     code(
         "MUT0020",

@@ -111,15 +111,12 @@ fn anyone(service: &Service, out: &mut Findings) {
 
 /// MUT0019: a host is found by its address only.
 fn without_address(service: &Service, out: &mut Findings) {
-    let addressed =
-        !service.addresses.is_empty() || service.endpoints.iter().any(|endpoint| is_address(endpoint.address.as_deref()));
-    if !service.entry || addressed {
+    if !service.entry || !service.addresses.is_empty() {
         return;
     }
-    let message = format!("{} has no addresses and no endpoint with one, so sidecars cannot tell its traffic", service.host);
+    let message = format!(
+        "{} has no addresses and no endpoints with one, so sidecars pass its connections on as to a stranger: without TLS",
+        service.host
+    );
     out.add("MUT0019", &service.meta, "spec/addresses", message, "addresses: [ADDRESS OR PREFIX]".to_owned());
-}
-
-fn is_address(address: Option<&str>) -> bool {
-    address.is_some_and(|address| address.parse::<std::net::IpAddr>().is_ok())
 }
