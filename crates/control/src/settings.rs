@@ -54,7 +54,7 @@ impl Settings {
             tracing::warn!(
                 "COMPLIANCE_POLICY {:?} is not known and restricts nothing; known are {}",
                 self.compliance_policy,
-                Compliance::NAMES.join(", ")
+                Compliance::NAMED.map(|(name, _)| name).join(", ")
             );
             Compliance::None
         })

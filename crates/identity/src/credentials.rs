@@ -4,14 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::sign::CertifiedKey;
 
 use crate::bundle::pem;
-use crate::tls::provider;
+use crate::tls::verify::{Accept, ServerVerifier};
+use crate::tls::{TlsError, provider};
 use crate::{CertificateInfo, IdentityError, PrivateKey, SpiffeId, TrustBundle, certificate};
 
 /// A private key with its certificate chain, checked to belong together. Cheap to clone.
@@ -94,18 +94,11 @@ impl Credentials {
         if self.not_after() <= now {
             return Err(unfit("it has ended".to_owned()));
         }
-        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots.store()?), provider::plain());
-        let verifier = verifier.build().map_err(|error| unfit(error.to_string()))?;
+        let verifier = ServerVerifier::new(roots.store()?, Vec::new(), Accept::Chain).map_err(|error| unfit(error.detail))?;
         let nobody = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
         let since = now.duration_since(SystemTime::UNIX_EPOCH).map_err(|error| unfit(error.to_string()))?;
-        match verifier.verify_server_cert(leaf, rest, &nobody, &[], UnixTime::since_unix_epoch(since)) {
-            // The name is looked at last, when the chain is good; a workload has none.
-            Ok(_)
-            | Err(rustls::Error::InvalidCertificate(
-                rustls::CertificateError::NotValidForName | rustls::CertificateError::NotValidForNameContext { .. },
-            )) => {}
-            Err(error) => return Err(unfit(error.to_string())),
-        }
+        let verified = verifier.verify_server_cert(leaf, rest, &nobody, &[], UnixTime::since_unix_epoch(since));
+        verified.map_err(|error| unfit(TlsError::from(error).detail))?;
         let mut issuers = rest.iter().filter_map(|der| CertificateInfo::from_der(der).ok()).collect::<Vec<_>>();
         let names: Vec<_> = issuers.iter().chain([&self.inner.info]).map(|info| info.issuer.clone()).collect();
         // Roots of one name may follow each other; the last of them counts.

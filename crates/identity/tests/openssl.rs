@@ -119,7 +119,7 @@ fn a_compliance_policy_is_what_openssl_finds() {
         let policy = ServerPolicy { trust_domains: vec![domain()], compliance, ..Default::default() };
         let (seen, printed) = dial(&mesh, &policy, Some(&leaf), offered);
         let seen = seen.as_ref().map(|seen| (seen.version, seen.group.as_str())).map_err(|error| error.kind);
-        assert!(seen == wanted, "{compliance} with {offered:?}: {seen:?}\n{printed}");
-        assert_eq!(printed.contains("hello"), wanted.is_ok(), "{compliance} with {offered:?}: {printed}");
+        assert!(seen == wanted, "{compliance:?} with {offered:?}: {seen:?}\n{printed}");
+        assert_eq!(printed.contains("hello"), wanted.is_ok(), "{compliance:?} with {offered:?}: {printed}");
     }
 }

@@ -33,5 +33,8 @@ pub mod tls;
 mod workers;
 pub mod world;
 
+/// The version and, in brackets, the fingerprint of the sidecar's sources: programs with the same hold the same sidecar.
+pub const BUILD: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("MUTUA_SIDECAR_SOURCES"), ")");
+
 pub use run::{StartError, keep_memory_small, run};
 pub use settings::Settings;

@@ -9,7 +9,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The sidecar of one workload.
 #[derive(Parser)]
-#[command(name = "mutua-proxy", version, max_term_width = 110)]
+#[command(name = "mutua-proxy", version = mutua_proxy::BUILD, max_term_width = 110)]
 struct Cli {
     #[command(flatten)]
     settings: mutua_proxy::Settings,

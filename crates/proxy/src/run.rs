@@ -88,8 +88,9 @@ pub fn run(settings: &Settings) -> Result<(), StartError> {
     done
 }
 
-/// The allocator asks for huge pages, of which a sidecar would leave most empty: megabytes instead of kilobytes. To be
-/// called first of all, before memory is used. An old kernel that cannot do without huge pages costs memory, no more.
+/// A sidecar would leave most of a huge page empty: megabytes instead of kilobytes. The allocator is built not to ask for
+/// them (`no_thp`); here the kernel is told not to give them unasked, where its setting is `always`. To be called first of
+/// all, before memory is used. A kernel that cannot do without huge pages costs memory, no more.
 pub fn keep_memory_small() {
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }

@@ -173,16 +173,21 @@ async fn both_ends_count_requests_with_istios_labels() {
     }
 }
 
-#[tokio::test]
-async fn what_is_not_http_is_counted_as_tcp_and_passes() {
+/// Sends `parts` on one connection to a server that sends back what it gets, and sees each come back.
+async fn echoed(pair: &Pair, parts: &[&[u8]]) {
     let app = common::App::echo().await;
-    let pair = Pair::new(Mode::Permissive, ClientTlsMode::TlsIstioMutual, Protocol::Auto).await;
     pair.server.wanted.set(app.address);
     let mut stream = TcpStream::connect(pair.client.address).await.unwrap();
-    for part in [&b"GET / HTTP/1.1\r\n"[..], b"no header\r\n\r\n", b"\0\xff"] {
+    for part in parts {
         stream.write_all(part).await.unwrap();
-        assert_eq!(common::read_exactly(&mut stream, part.len()).await, part);
+        assert_eq!(common::read_exactly(&mut stream, part.len()).await, *part);
     }
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_counted_as_tcp_and_passes() {
+    let pair = Pair::new(Mode::Permissive, ClientTlsMode::TlsIstioMutual, Protocol::Auto).await;
+    echoed(&pair, &[b"GET / HTTP/1.1\r\n", b"no header\r\n\r\n", b"\0\xff"]).await;
     let text = metrics(&pair.client);
     assert_eq!(value(&text, "istio_tcp_received_bytes_total{", &[]).as_deref(), Some("31"), "from the first byte on");
     assert!(!text.contains("istio_requests_total{"));
@@ -190,15 +195,9 @@ async fn what_is_not_http_is_counted_as_tcp_and_passes() {
 
 #[tokio::test]
 async fn an_observer_that_loses_its_footing_leaves_the_stream_alone() {
-    let app = common::App::echo().await;
     let pair = Pair::new(Mode::Strict, ClientTlsMode::TlsIstioMutual, Protocol::Auto).await;
-    pair.server.wanted.set(app.address);
-    let mut stream = TcpStream::connect(pair.client.address).await.unwrap();
     // The echo is no answer; afterwards anything goes.
-    for part in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"\x16\x03\0\0", &[b'\n'; 5000]] {
-        stream.write_all(part).await.unwrap();
-        assert_eq!(common::read_exactly(&mut stream, part.len()).await, part);
-    }
+    echoed(&pair, &[b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b"\x16\x03\0\0", &[b'\n'; 5000]]).await;
     let text = metrics(&pair.client);
     assert_eq!(value(&text, "mutua_observers_stopped_total{reason=\"malformed\"}", &[]).as_deref(), Some("1"));
 }

@@ -127,7 +127,14 @@ fn apply(rules: &Rules, close_existing: bool) -> anyhow::Result<ExitCode> {
     if !settings.ipv6 {
         note(&format!("{WARN}note{WARN:#}: this machine has no IPv6; IPv4 alone is captured"));
     }
-    let open = redirect::open_before(&settings)?;
+    let open = match redirect::open_before(&settings) {
+        Ok(open) => open,
+        Err(error) if !close_existing => {
+            note(&format!("{WARN}note{WARN:#}: connections that were open before escape capture and cannot be named: {error}"));
+            return Ok(ExitCode::SUCCESS);
+        }
+        Err(error) => return Err(error.into()),
+    };
     let left = if close_existing { redirect::close(&settings, &open)? } else { open.clone() };
     for connection in &open {
         let Open { local, peer, inbound } = connection;

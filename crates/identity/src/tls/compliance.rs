@@ -1,8 +1,6 @@
 //! Istio's `COMPLIANCE_POLICY`: what a policy leaves of versions, suites and groups, on both sides and over every other
 //! setting. It restricts algorithms; it does not make the cryptographic module a validated one.
 
-use std::fmt;
-
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs::kx_group};
 use rustls::{CipherSuite, SupportedProtocolVersion};
 
@@ -23,19 +21,17 @@ pub enum Compliance {
 }
 
 impl Compliance {
-    /// The names that Istio knows.
-    pub const NAMES: [&'static str; 3] = ["fips-140-2", "fips-140-3", "pqc"];
+    /// The policies by the names that Istio knows.
+    pub const NAMED: [(&'static str, Self); 3] =
+        [("fips-140-2", Self::Fips140_2), ("fips-140-3", Self::Fips140_3), ("pqc", Self::Pqc)];
 
     /// The policy of a name; the empty one is no restriction. `None` for another.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "" => Some(Self::None),
-            "fips-140-2" => Some(Self::Fips140_2),
-            "fips-140-3" => Some(Self::Fips140_3),
-            "pqc" => Some(Self::Pqc),
-            _ => None,
+        if name.is_empty() {
+            return Some(Self::None);
         }
+        Self::NAMED.iter().find(|(known, _)| *known == name).map(|(_, policy)| *policy)
     }
 
     /// The protocol versions that are left above a floor, which the policy may raise or lower.
@@ -58,17 +54,6 @@ impl Compliance {
         };
         provider.kx_groups = groups.to_vec();
         provider.cipher_suites.retain(|suite| ALLOWED.contains(&suite.suite()));
-    }
-}
-
-impl fmt::Display for Compliance {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "",
-            Self::Fips140_2 => "fips-140-2",
-            Self::Fips140_3 => "fips-140-3",
-            Self::Pqc => "pqc",
-        })
     }
 }
 

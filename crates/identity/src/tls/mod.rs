@@ -7,17 +7,19 @@
 mod client;
 mod compliance;
 mod error;
+mod negotiated;
 pub(crate) mod provider;
 mod record;
 mod server;
 mod session;
 mod step;
-mod verify;
+pub(crate) mod verify;
 
 pub use client::{ClientConfig, Origination, PeerExpectation, Roots};
 pub use compliance::Compliance;
 pub use error::{TlsError, TlsErrorKind};
+pub use negotiated::Negotiated;
 pub use provider::{Algorithms, MinVersion};
 pub use record::FRAGMENT;
 pub use server::{ServerConfig, ServerPolicy};
-pub use session::{Negotiated, Session};
+pub use session::Session;

@@ -14,28 +14,10 @@ use rustls::{AlertDescription, CommonState, ProtocolVersion};
 
 use super::record::{FRAGMENT, Keys, PREFIX, Records, STRIDE};
 use super::step::{Step, Traffic, advance, not_ready};
-use super::{ClientConfig, ServerConfig, TlsError, TlsErrorKind};
-use crate::{CertificateInfo, SpiffeId, certificate};
+use super::{ClientConfig, Negotiated, ServerConfig, TlsError, TlsErrorKind};
 
 /// Most bytes that encryption adds to a record: header, nonce or type byte, and tag.
 const RECORD_OVERHEAD: usize = 64;
-
-/// What both ends agreed on, and who the peer proved to be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Negotiated {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
-    /// The cipher suite by its IANA name.
-    pub cipher_suite: String,
-    /// The key-exchange group (`X25519MLKEM768`, `X25519`, `secp256r1` …).
-    pub group: String,
-    /// The application protocol, when one was agreed on.
-    pub alpn: Option<String>,
-    /// The peer's SPIFFE id, when its certificate has exactly one.
-    pub peer_id: Option<SpiffeId>,
-    /// The serial number of the peer's certificate, lower-case hex.
-    pub peer_serial: Option<String>,
-}
 
 enum Connection {
     Client(Box<UnbufferedClientConnection>),
@@ -204,7 +186,7 @@ impl Session {
     /// Takes the keys over from the library.
     fn establish(&mut self) -> Result<(), TlsError> {
         self.established = true;
-        self.negotiated = self.describe().map(Box::new);
+        self.negotiated = self.common().and_then(Negotiated::of).map(Box::new);
         if self.common().and_then(CommonState::protocol_version) != Some(ProtocolVersion::TLSv1_3) {
             return Ok(());
         }
@@ -312,23 +294,6 @@ impl Session {
     /// As [`Session::negotiated`], and the session does not keep it.
     pub fn take_negotiated(&mut self) -> Option<Box<Negotiated>> {
         self.negotiated.take()
-    }
-
-    fn describe(&self) -> Option<Negotiated> {
-        let common = self.common()?;
-        let leaf = common.peer_certificates().and_then(<[_]>::first);
-        let suite = common.negotiated_cipher_suite()?.suite().as_str().unwrap_or_default();
-        Some(Negotiated {
-            version: match common.protocol_version()? {
-                ProtocolVersion::TLSv1_3 => "TLSv1.3",
-                _ => "TLSv1.2",
-            },
-            cipher_suite: suite.replacen("TLS13_", "TLS_", 1),
-            group: common.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())).unwrap_or_default(),
-            alpn: common.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
-            peer_id: leaf.and_then(|leaf| certificate::spiffe_id(leaf).ok()),
-            peer_serial: leaf.and_then(|leaf| CertificateInfo::from_der(leaf).ok()).map(|info| info.serial),
-        })
     }
 
     fn common(&self) -> Option<&CommonState> {

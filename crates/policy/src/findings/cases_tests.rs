@@ -141,6 +141,57 @@ fn theirs() -> Vec<Row> {
     ]
 }
 
+/// Codes of Kiali, where it matters who sees a rule and whose workloads have the labels.
+fn scopes() -> Vec<Row> {
+    let exported = |to: &str, mode: &str| {
+        let spec = format!("{{host: \"*.bar.svc.cluster.local\", exportTo: [{to}], trafficPolicy: {{tls: {{mode: {mode}}}}}}}");
+        rule("foo", "wide", &spec)
+    };
+    let at_mode = |code, raises, does_not| (code, "PeerAuthentication bar/p", "spec/mtls", raises, does_not);
+    let strict = istio("{enableAutoMtls: false}") + &policy("bar", "p", STRICT);
+    let stopped = policy("bar", "p", "{mtls: {mode: DISABLE}}");
+    let selected = |name: &str, label: &str| {
+        policy("foo", name, &format!("{{selector: {{matchLabels: {{{label}}}}}, mtls: {{mode: STRICT}}}}"))
+    };
+    let pool = "connectionPool: {tcp: {maxConnections: 1}}";
+    let two = to_web("bar", "a", pool) + &to_web("foo", "b", pool);
+    let imports = |hosts: &str| {
+        object("Sidecar", "networking.istio.io/v1", "istio-system", "s", &format!("{{egress: [{{hosts: [{hosts}]}}]}}"))
+    };
+    let principals = authorization("{from: [{source: {principals: [cluster.local/ns/foo/sa/sleep]}}]}");
+    let unset = policy("bar", "p", "{mtls: {mode: UNSET}}");
+    vec![
+        at_mode(
+            "KIA0501",
+            strict.clone() + &exported("\".\"", "ISTIO_MUTUAL"),
+            strict.clone() + &exported("bar", "ISTIO_MUTUAL"),
+        ),
+        at_mode("KIA0501", strict.clone() + &exported("foo", "ISTIO_MUTUAL"), strict + &exported("nowhere", "ISTIO_MUTUAL")),
+        at_mode("KIA0505", stopped.clone() + &exported("\"*\"", "ISTIO_MUTUAL"), stopped + &exported("\".\"", "ISTIO_MUTUAL")),
+        (
+            "KIA0003",
+            "PeerAuthentication foo/b",
+            "spec/selector",
+            selected("a", "app: web") + &selected("b", "app: web"),
+            selected("a", "app: web") + &selected("b", "app: old"),
+        ),
+        (
+            "KIA0201",
+            "DestinationRule foo/b",
+            "spec/host",
+            two.clone() + &imports("\"*/*\""),
+            two + &imports("\"*/*\", \"~bar/web.bar.svc.cluster.local\""),
+        ),
+        (
+            "KIA0105",
+            "AuthorizationPolicy bar/a",
+            "spec/rules[0]/from[0]/source/principals",
+            principals.clone() + &unset + &policy("istio-system", "m", STRICT),
+            principals + &policy("istio-system", "m", STRICT),
+        ),
+    ]
+}
+
 /// Codes of our own: rules against servers.
 fn traffic() -> Vec<Row> {
     let strict = policy("bar", "p", STRICT);
@@ -281,7 +332,7 @@ fn traps() -> Vec<Row> {
 /// The codes that are shown here.
 pub(super) fn shown() -> BTreeSet<&'static str> {
     let mut seen = BTreeSet::new();
-    for (code, object, path, hit, miss) in theirs().into_iter().chain(traffic()).chain(traps()) {
+    for (code, object, path, hit, miss) in theirs().into_iter().chain(scopes()).chain(traffic()).chain(traps()) {
         let is = |one: &(&str, String, String)| one.0 == code && one.1 == object && one.2 == path;
         let hits = found(&hit);
         assert!(hits.iter().any(is), "{code} on {object} at {path}: {hits:#?}\n{hit}");

@@ -95,9 +95,9 @@ impl<'m> Index<'m> {
         self.covered(selector, lists)
     }
 
-    /// Whether a namespace has no workload.
-    pub(super) fn is_empty(&self, namespace: &str) -> bool {
-        !self.inhabited.contains(namespace)
+    /// Whether a namespace has workloads.
+    pub(super) fn has_workloads(&self, namespace: &str) -> bool {
+        self.inhabited.contains(namespace)
     }
 
     /// As [`Self::selected`], of any namespace.
@@ -200,13 +200,15 @@ pub(super) struct Clash<'a, 'm> {
 }
 
 impl Clash<'_, '_> {
-    /// What happens, given the names of the others.
-    pub(super) fn tell(&self, namespace: &str, others: &str) -> String {
+    /// What happens, given the names of the others and what becomes of a workload that several select.
+    pub(super) fn tell(&self, namespace: &str, others: &str, outcome: &str) -> String {
         let Workload { namespace: theirs, name, .. } = self.example;
         if *theirs == namespace {
-            return format!("workload {theirs}/{name} is selected by {others} too");
+            return format!("workload {theirs}/{name} is selected by {others} too; {outcome}");
         }
-        format!("{others} selects the same labels, those of workload {theirs}/{name} for instance")
+        format!(
+            "labels such as those of workload {theirs}/{name} are selected by {others} too; for a workload of {namespace} {outcome}"
+        )
     }
 }
 

@@ -47,7 +47,7 @@ fn overlaps(index: &Index<'_>, out: &mut Findings) {
     for (at, clash) in index.clashes(&selectors) {
         let meta = &index.policies[at].meta;
         let others: Vec<_> = clash.others.iter().map(|other| index.policies[*other].meta.object.to_string()).collect();
-        let message = format!("{}; the oldest wins whole, nothing is merged", clash.tell(meta.namespace(), &others.join(", ")));
+        let message = clash.tell(meta.namespace(), &others.join(", "), "the oldest wins whole, nothing is merged");
         let fix = format!("make the selectors exclude each other, or write one policy instead of {}", others.join(", "));
         out.add("KIA0003", meta, "spec/selector", message, fix);
     }

@@ -36,11 +36,11 @@ pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
     for (at, clash) in index.clashes(&selectors) {
         let meta = &sidecars[at].meta;
         // Kiali compares only in namespaces that have workloads.
-        if index.is_empty(meta.namespace()) {
+        if !index.has_workloads(meta.namespace()) {
             continue;
         }
         let others: Vec<_> = clash.others.iter().map(|other| sidecars[*other].meta.object.to_string()).collect();
-        let message = format!("{}; the oldest counts", clash.tell(meta.namespace(), &others.join(", ")));
+        let message = clash.tell(meta.namespace(), &others.join(", "), "the oldest counts");
         out.add("KIA0003", meta, SELECTOR, message, "make the selectors exclude each other".to_owned());
     }
 }

@@ -1,9 +1,10 @@
 //! Connections to the workload: mode of the port, first bytes, then mutual TLS ended here, passed on, or refused.
 //!
 //! A plaintext caller of a server-first protocol sends nothing first. On a port that takes plaintext the application is
-//! therefore dialled after a short silence, shorter where this caller has been greeted before ([`Greeters`]); whoever speaks first then decides: the application (plaintext), or the caller,
-//! whose bytes are looked at as ever. So a slow mesh caller is still recognised, and nothing of the application's reaches
-//! a caller of a STRICT port before it has proved who it is.
+//! therefore dialled after a short silence, shorter where this caller has been greeted before ([`Greeters`]); whoever
+//! speaks first then decides: the application (plaintext), or the caller, whose bytes are looked at as ever. So a slow
+//! mesh caller is still recognised, and nothing of the application's reaches a caller of a STRICT port before it has
+//! proved who it is.
 
 mod decide;
 mod greeters;

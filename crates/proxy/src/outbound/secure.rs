@@ -44,7 +44,7 @@ pub(super) async fn originate(
         first_bytes(down, &mut head).await;
     }
     let plan =
-        if mesh { to_mesh(snapshot, found, &head)? } else { to_outside(sidecar, (snapshot, found), down, &mut head).await? };
+        if mesh { to_mesh(snapshot, found, &head)? } else { to_outside(sidecar, snapshot, found, down, &mut head).await? };
     connection.note(|details| details.local_identity.clone_from(&plan.local_identity));
     let session = Session::client(&plan.config, plan.server_name.as_deref(), &plan.alpn).map_err(|error| refusal(&error))?;
     let mut established = handshake_within(&up, session, Vec::new(), Allowance::from_now(sidecar.gate.limits())).await?;
@@ -80,7 +80,8 @@ fn to_mesh(snapshot: &Snapshot, found: &Match, head: &[u8]) -> Result<Plan, Refu
 /// `SIMPLE` and `MUTUAL`, with the files of the rule.
 async fn to_outside(
     sidecar: &Sidecar,
-    (snapshot, found): (&Snapshot, &Match),
+    snapshot: &Snapshot,
+    found: &Match,
     down: &TcpStream,
     head: &mut Vec<u8>,
 ) -> Result<Plan, Refusal> {

@@ -123,10 +123,10 @@ pub(crate) fn renewals(good: u64, failed: u64) -> anyhow::Result<()> {
 }
 
 /// What the sidecars need.
-pub(crate) fn memory(resident: &[u64]) -> anyhow::Result<()> {
+pub(crate) fn memory(command: &str, resident: &[u64]) -> anyhow::Result<()> {
     let (Some(least), Some(most)) = (resident.iter().min(), resident.iter().max()) else { return Ok(()) };
     let [least, most] = [least, most].map(|bytes| format!("{}.{}", bytes / 1_000_000, bytes / 100_000 % 10));
-    print(&format!("    {DIM}{} sidecars, {least} to {most} MB resident each{DIM:#}\n", resident.len()))
+    print(&format!("    {DIM}{} sidecars ({command}), {least} to {most} MB resident each{DIM:#}\n", resident.len()))
 }
 
 /// Before the load is counted.

@@ -159,7 +159,7 @@ pub(crate) fn count_load(world: &mut World, verdict: &mut Verdict) -> anyhow::Re
         }
     }
     report::renewals(renewals, failed)?;
-    report::memory(&world.sidecar_memory())?;
+    report::memory(world.sidecar_command(), &world.sidecar_memory())?;
     let every_leaf = u64::try_from(WORKLOADS.iter().filter(|one| one.sidecar).count()).unwrap_or(u64::MAX);
     if renewals >= every_leaf && failed == 0 {
         verdict.prove();

@@ -39,6 +39,7 @@ pub(crate) struct World {
     pub network: Network,
     pub control: ControlPlane,
     program: PathBuf,
+    sidecar_program: PathBuf,
     /// Whom sidecars run as; none: as we do, and their connections carry a mark.
     sidecar_user: Option<u32>,
     folder: StateFolder,
@@ -61,7 +62,8 @@ impl World {
         network.route_services(LEGACY, &routes())?;
         let control = ControlPlane::new(&folder.path().join("control"));
         let program = std::env::current_exe().context("where this program stands")?;
-        let others = !privilege::has_one_uid() && [folder.path(), &program].into_iter().all(others_reach);
+        let sidecar_program = sidecar_program(&program);
+        let others = !privilege::has_one_uid() && [folder.path(), &sidecar_program].into_iter().all(others_reach);
         let sidecar_user = others.then_some(USER);
         Ok(Self {
             load: Vec::new(),
@@ -73,6 +75,7 @@ impl World {
             control,
             sidecar_user,
             program,
+            sidecar_program,
             folder,
         })
     }
@@ -187,17 +190,18 @@ impl World {
         let exempt: &[&str] = if self.sidecar_user.is_none() { &["--exempt-mark", MARK] } else { &[] };
         namespace.run(Command::new(&self.program).args(["redirect", "apply"]).args(exempt))?;
         let control_plane = format!("{}:15012", address(CONTROL_PLANE.1));
-        let mut arguments = vec!["--workload", workload.name, "--control-plane", &control_plane];
+        let mut arguments = if self.sidecar_program == self.program { vec!["proxy"] } else { Vec::new() };
+        arguments.extend(["--workload", workload.name, "--control-plane", &control_plane]);
         arguments.extend(["--ca-root", roots, "--token-file", token, "--state", state, "--tls-dir", "/run/secrets"]);
         let name = format!("{} sidecar", workload.name);
         let Some(user) = self.sidecar_user else {
             arguments.extend(["--mark", MARK]);
-            return Ok(namespace.spawn(&name, &mut self.logged_sidecar(&name, &arguments)?)?);
+            return Ok(namespace.spawn(&name, &mut self.logged(&name, &self.sidecar_program, &arguments)?)?);
         };
         for path in [state, roots, token] {
             std::os::unix::fs::chown(path, Some(user), Some(user))?;
         }
-        Ok(namespace.spawn_as(user, &name, &mut self.logged_sidecar(&name, &arguments)?)?)
+        Ok(namespace.spawn_as(user, &name, &mut self.logged(&name, &self.sidecar_program, &arguments)?)?)
     }
 
     fn start_load(&mut self, from: &str, url: &str, per_connection: u32) -> anyhow::Result<()> {
@@ -230,27 +234,13 @@ impl World {
     }
 
     fn spawn(&self, host: &str, name: &str, arguments: &[&str]) -> anyhow::Result<Process> {
-        Ok(self.network.host(host)?.namespace.spawn(name, &mut self.logged(name, arguments)?)?)
+        Ok(self.network.host(host)?.namespace.spawn(name, &mut self.logged(name, &self.program, arguments)?)?)
     }
 
-    /// This program with these arguments and a log of its own.
-    fn logged(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
-        self.logged_to(name, Command::new(&self.program), arguments)
-    }
-
-    /// The sidecar as images hold it, `mutua-proxy`, when it stands beside this program; else `mutua proxy`.
-    fn logged_sidecar(&self, name: &str, arguments: &[&str]) -> anyhow::Result<Command> {
-        let alone = self.program.with_file_name("mutua-proxy");
-        if alone.exists() {
-            return self.logged_to(name, Command::new(alone), arguments);
-        }
-        let mut command = Command::new(&self.program);
-        command.arg("proxy");
-        self.logged_to(name, command, arguments)
-    }
-
-    fn logged_to(&self, name: &str, mut command: Command, arguments: &[&str]) -> anyhow::Result<Command> {
+    /// A program with these arguments and a log of its own.
+    fn logged(&self, name: &str, program: &Path, arguments: &[&str]) -> anyhow::Result<Command> {
         let log = File::create(self.log_of(name))?;
+        let mut command = Command::new(program);
         // A group of its own: Ctrl-C reaches us alone, and we end the others in order.
         command.args(arguments).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
         Ok(command)
@@ -264,6 +254,11 @@ impl World {
     pub fn ended_by_themselves(&mut self) -> Vec<String> {
         let all = self.sidecars.iter_mut().chain(&mut self.programs).chain(&mut self.control_plane).chain(&mut self.load);
         all.filter_map(|process| process.ended().map(|status| format!("{} ended: {status}", process.name()))).collect()
+    }
+
+    /// What sidecars run as.
+    pub fn sidecar_command(&self) -> &'static str {
+        if self.sidecar_program == self.program { "mutua proxy" } else { "mutua-proxy" }
     }
 
     /// Resident bytes of each sidecar.
@@ -325,6 +320,14 @@ impl World {
 }
 
 /// Whether another user may pass through all folders to this path.
+/// The sidecar as images hold it, when it stands beside this program and is the same one; else this program.
+fn sidecar_program(program: &Path) -> PathBuf {
+    let alone = program.with_file_name("mutua-proxy");
+    let version = Command::new(&alone).arg("--version").output();
+    let same = format!("mutua-proxy {}\n", mutua_proxy::BUILD);
+    if version.is_ok_and(|output| output.stdout == same.as_bytes()) { alone } else { program.to_owned() }
+}
+
 fn others_reach(path: &Path) -> bool {
     let passable = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0);
     path.ancestors().all(passable)

@@ -1,0 +1,41 @@
+//! What a handshake came to.
+
+use rustls::{CommonState, ProtocolVersion};
+
+use crate::{CertificateInfo, SpiffeId, certificate};
+
+/// What both ends agreed on, and who the peer proved to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Negotiated {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite by its IANA name.
+    pub cipher_suite: String,
+    /// The key-exchange group (`X25519MLKEM768`, `X25519`, `secp256r1` …).
+    pub group: String,
+    /// The application protocol, when one was agreed on.
+    pub alpn: Option<String>,
+    /// The peer's SPIFFE id, when its certificate has exactly one.
+    pub peer_id: Option<SpiffeId>,
+    /// The serial number of the peer's certificate, lower-case hex.
+    pub peer_serial: Option<String>,
+}
+
+impl Negotiated {
+    /// As the library knows it; `None` before the handshake is done.
+    pub(super) fn of(common: &CommonState) -> Option<Self> {
+        let leaf = common.peer_certificates().and_then(<[_]>::first);
+        let suite = common.negotiated_cipher_suite()?.suite().as_str().unwrap_or_default();
+        Some(Self {
+            version: match common.protocol_version()? {
+                ProtocolVersion::TLSv1_3 => "TLSv1.3",
+                _ => "TLSv1.2",
+            },
+            cipher_suite: suite.replacen("TLS13_", "TLS_", 1),
+            group: common.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())).unwrap_or_default(),
+            alpn: common.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
+            peer_id: leaf.and_then(|leaf| certificate::spiffe_id(leaf).ok()),
+            peer_serial: leaf.and_then(|leaf| CertificateInfo::from_der(leaf).ok()).map(|info| info.serial),
+        })
+    }
+}
