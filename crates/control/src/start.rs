@@ -85,8 +85,8 @@ pub enum StartError {
     /// The API.
     #[error(transparent)]
     Api(#[from] api::BindError),
-    /// A change of root that was under way.
-    #[error("the change of root that was under way: {0}")]
+    /// The root of the state folder, or the change of it that was under way.
+    #[error("the root in the state folder: {0}")]
     Rotation(#[from] rotation::RotationError),
     /// `--leaf-ttl` is out of bounds.
     #[error("--leaf-ttl: a certificate lives between 2s and 90 days")]
