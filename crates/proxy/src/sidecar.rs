@@ -17,6 +17,7 @@ use crate::capture::{Capture, Dialer, reset_on_close, tune};
 use crate::connections::{Connection, Connections, Direction, Outcome};
 use crate::inbound::Greeters;
 use crate::limits::{Gate, Limits, Place};
+use crate::outbound::Loads;
 use crate::peers::Peers;
 use crate::reasons::{Reason, Refusal};
 use crate::relay::{End, Ended};
@@ -41,6 +42,8 @@ pub struct Sidecar {
     pub refusals: Refusals,
     /// How it dials out.
     pub dialer: Dialer,
+    /// How busy endpoints are.
+    pub loads: Loads,
     /// TLS towards servers outside the mesh.
     pub originations: Originations,
     /// Folders of files that rules may name.
@@ -55,7 +58,6 @@ pub struct Sidecar {
     pub capture: Box<dyn Capture>,
     /// Ports that are never a destination: the sidecar's own.
     pub own_ports: Vec<u16>,
-    /// How many more connections may be opened.
     /// Lets connections in.
     pub gate: Gate,
 }
@@ -70,6 +72,7 @@ impl Sidecar {
             metrics: Metrics::default(),
             refusals: Refusals::default(),
             dialer,
+            loads: Loads::default(),
             originations: Originations::default(),
             tls_folders: Vec::new(),
             log,

@@ -179,6 +179,31 @@ async fn the_next_endpoint_is_tried_when_one_does_not_answer() {
 }
 
 #[tokio::test]
+async fn new_connections_go_where_fewer_are_open() {
+    let pair = Pair::new(Mode::Strict, Protocol::Tcp, wire::tls(ClientTlsMode::TlsDisable, &[])).await;
+    let apps = [App::echo().await, App::echo().await];
+    let to = |apps: &[&App]| {
+        let addresses: Vec<SocketAddr> = apps.iter().map(|app| app.address).collect();
+        wire::destination(Protocol::Tcp, wire::tls(ClientTlsMode::TlsDisable, &[]), &addresses)
+    };
+    let mut open = Vec::new();
+    let mut fill = async |count: usize| {
+        for _ in 0..count {
+            let mut stream = pair.connect().await;
+            stream.write_all(b"x").await.unwrap();
+            read_exactly(&mut stream, 1).await;
+            open.push(stream);
+        }
+        [apps[0].heard().len(), apps[1].heard().len()]
+    };
+    pair.client.put("shop/server", &to(&[&apps[0]]));
+    assert_eq!(fill(8).await, [8, 0]);
+    pair.client.put("shop/server", &to(&[&apps[0], &apps[1]]));
+    assert_eq!(fill(8).await, [8, 8], "all go to the one that was idle");
+    assert_eq!(fill(6).await, [11, 11], "then in step");
+}
+
+#[tokio::test]
 async fn unknown_destinations_pass_unless_the_registry_is_all() {
     let pair = Pair::new(Mode::Strict, Protocol::Tcp, mesh_tls(&[SERVER])).await;
     pair.client.wanted.set(pair.app.address);

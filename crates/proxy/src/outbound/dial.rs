@@ -1,11 +1,12 @@
-//! The choice of an endpoint: in turns, and the next one when a connection fails.
+//! The choice of an endpoint: of two that chance names, the one with fewer connections; others when it cannot be reached.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use super::turn;
+use super::loads::Busy;
 use crate::connections::Connection;
 use crate::reasons::{Reason, Refusal};
 use crate::sidecar::Sidecar;
@@ -13,6 +14,8 @@ use crate::world::{Address, Endpoint, Match};
 
 /// Endpoints that are tried for one connection.
 pub const MAX_ATTEMPTS: usize = 3;
+/// How long a name may take to be resolved.
+const RESOLVING: Duration = Duration::from_secs(5);
 
 /// A connection to an endpoint.
 pub struct Dialled {
@@ -20,6 +23,8 @@ pub struct Dialled {
     pub stream: TcpStream,
     /// The endpoint; `None` when the original address was dialled.
     pub endpoint: Option<Endpoint>,
+    /// Counts the connection for the choices of others.
+    pub busy: Busy,
 }
 
 /// Connects to an endpoint of `found`.
@@ -28,17 +33,25 @@ pub struct Dialled {
 /// There is none, or none of those tried accepts connections.
 pub(super) async fn dial(sidecar: &Sidecar, found: &Match, connection: &Connection) -> Result<Dialled, Refusal> {
     if found.destination.passthrough {
+        let busy = sidecar.loads.enter(connection.original);
         let stream = connect(sidecar, connection.original, connection).await;
         let failed = |error| Refusal::new(Reason::UpstreamConnectFailed, format!("{}: {error}", connection.original));
         let ip = connection.original.ip();
         let endpoint = found.port.endpoints.iter().find(|endpoint| endpoint.address == Address::Ip(ip)).cloned();
-        return Ok(Dialled { stream: stream.map_err(failed)?, endpoint });
+        return Ok(Dialled { stream: stream.map_err(failed)?, endpoint, busy });
     }
     let mut failures = Vec::new();
-    for endpoint in candidates(found) {
-        match reach(sidecar, &endpoint, connection).await {
-            Ok(stream) => return Ok(Dialled { stream, endpoint: Some(endpoint) }),
-            Err(error) => failures.push(format!("{}: {error}", place(&endpoint))),
+    let candidates = candidates(found, &mut failures).await;
+    let mut tried = Vec::new();
+    while let Some((at, busy)) = sidecar.loads.choose(candidates.len(), &tried, |at| candidates[at].0) {
+        let (address, endpoint) = candidates[at];
+        match connect(sidecar, address, connection).await {
+            Ok(stream) => return Ok(Dialled { stream, endpoint: Some(endpoint.clone()), busy }),
+            Err(error) => failures.push(format!("{}: {error}", place(endpoint, address))),
+        }
+        tried.push(at);
+        if tried.len() == MAX_ATTEMPTS {
+            break;
         }
     }
     let (host, port) = (&found.destination.host, found.port.port);
@@ -48,32 +61,28 @@ pub(super) async fn dial(sidecar: &Sidecar, found: &Match, connection: &Connecti
     Err(Refusal::new(Reason::UpstreamConnectFailed, failures.join("; ")))
 }
 
-/// The endpoints to try, in order.
-fn candidates(found: &Match) -> Vec<Endpoint> {
-    if let Some(endpoint) = &found.endpoint {
-        return vec![endpoint.clone()];
-    }
-    let endpoints = &found.port.endpoints;
-    if endpoints.is_empty() {
-        return Vec::new();
-    }
-    let start = turn(found) % endpoints.len();
-    endpoints.iter().cycle().skip(start).take(endpoints.len().min(MAX_ATTEMPTS)).cloned().collect()
-}
-
-async fn reach(sidecar: &Sidecar, endpoint: &Endpoint, connection: &Connection) -> io::Result<TcpStream> {
-    let name = match &endpoint.address {
-        Address::Ip(ip) => return connect(sidecar, SocketAddr::new(*ip, endpoint.port), connection).await,
-        Address::Name(name) => name,
-    };
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in tokio::net::lookup_host((&**name, endpoint.port)).await?.take(MAX_ATTEMPTS) {
-        match connect(sidecar, address, connection).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => last = error,
+/// Where a connection may go. Names that cannot be resolved are left out, and said in `failures`.
+async fn candidates<'m>(found: &'m Match, failures: &mut Vec<String>) -> Vec<(SocketAddr, &'m Endpoint)> {
+    let endpoints = found.endpoint.as_ref().map_or(&*found.port.endpoints, std::slice::from_ref);
+    let mut candidates = Vec::with_capacity(endpoints.len());
+    for endpoint in endpoints {
+        match &endpoint.address {
+            Address::Ip(ip) => candidates.push((SocketAddr::new(*ip, endpoint.port), endpoint)),
+            Address::Name(name) => match resolve(name).await {
+                Ok(ips) => candidates.extend(ips.into_iter().map(|ip| (SocketAddr::new(ip, endpoint.port), endpoint))),
+                Err(error) => failures.push(format!("{name}:{}: {error}", endpoint.port)),
+            },
         }
     }
-    Err(last)
+    candidates
+}
+
+async fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
+    let found = tokio::time::timeout(RESOLVING, tokio::net::lookup_host((name, 0))).await;
+    let found = found.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the name is not resolved in time"))??;
+    let mut ips: Vec<IpAddr> = found.map(|address| address.ip()).collect();
+    ips.dedup();
+    if ips.is_empty() { Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")) } else { Ok(ips) }
 }
 
 async fn connect(sidecar: &Sidecar, address: SocketAddr, connection: &Connection) -> io::Result<TcpStream> {
@@ -81,9 +90,10 @@ async fn connect(sidecar: &Sidecar, address: SocketAddr, connection: &Connection
     sidecar.dialer.connect(address).await
 }
 
-fn place(endpoint: &Endpoint) -> String {
+/// An endpoint as a person reads it: its name where it has one.
+fn place(endpoint: &Endpoint, address: SocketAddr) -> String {
     match &endpoint.address {
-        Address::Ip(ip) => SocketAddr::new(*ip, endpoint.port).to_string(),
-        Address::Name(name) => format!("{name}:{}", endpoint.port),
+        Address::Ip(_) => address.to_string(),
+        Address::Name(name) => format!("{name} ({address})"),
     }
 }

@@ -1,10 +1,10 @@
 //! Connections from the workload: destination, endpoint, TLS with the peer's identity checked, relay.
 
 mod dial;
+mod loads;
 mod secure;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
 
@@ -18,6 +18,7 @@ use crate::telemetry::{Parties, Reporter, Service};
 use crate::world::{ClientMode, Endpoint, Labels, Match, Protocol, Snapshot};
 
 pub use dial::{Dialled, MAX_ATTEMPTS};
+pub use loads::{Busy, Loads};
 
 /// Serves one connection from the workload to its end. When policy changes, HTTP/1.1 goes on over another connection
 /// between two messages: the application keeps its own.
@@ -26,19 +27,21 @@ pub use dial::{Dialled, MAX_ATTEMPTS};
 /// Why it was refused or cut.
 pub async fn serve(sidecar: &Arc<Sidecar>, mut stream: TcpStream, connection: &Arc<Connection>) -> Result<(), Refusal> {
     loop {
-        let (head, mut up, mut observer) = match unless_cut(connection, prepare(sidecar, &stream, connection)).await {
+        let prepared = match unless_cut(connection, prepare(sidecar, &stream, connection)).await {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 reset_on_close(&stream);
                 return Err(refusal);
             }
         };
+        let Prepared { head, mut up, mut observer, busy } = prepared;
         let mut down = Side::plain(stream, head);
         let ended = relay(&mut down, &mut up, connection, &mut observer).await;
         if !matches!(ended, Ended::Parted) {
             return judge(ended, connection);
         }
         up.leave();
+        drop(busy);
         stream = down.into_stream();
         connection.parted();
         if !unless_cut(connection, async { Ok(goes_on(&stream).await) }).await? {
@@ -53,18 +56,23 @@ async fn goes_on(stream: &TcpStream) -> bool {
     matches!(stream.peek(&mut [0]).await, Ok(1))
 }
 
-/// Everything up to the relay: what was read of the application already, and the other side.
-async fn prepare(
-    sidecar: &Arc<Sidecar>,
-    stream: &TcpStream,
-    connection: &Arc<Connection>,
-) -> Result<(Vec<u8>, Side, Observer), Refusal> {
+/// What the relay begins with.
+struct Prepared {
+    /// What was read of the application already.
+    head: Vec<u8>,
+    up: Side,
+    observer: Observer,
+    busy: Busy,
+}
+
+/// Everything up to the relay.
+async fn prepare(sidecar: &Arc<Sidecar>, stream: &TcpStream, connection: &Arc<Connection>) -> Result<Prepared, Refusal> {
     let snapshot = sidecar.ready(connection.direction).await?;
     let Some(found) = snapshot.table.find(connection.original) else {
         return unknown(sidecar, &snapshot, connection).await;
     };
     connection.note(|details| details.service = Some(Arc::clone(&found.destination.host)));
-    let Dialled { stream: up, endpoint } = dial::dial(sidecar, &found, connection).await?;
+    let Dialled { stream: up, endpoint, busy } = dial::dial(sidecar, &found, connection).await?;
     let uses_tls = endpoint.as_ref().is_none_or(|endpoint| endpoint.tls) && found.port.tls.mode != ClientMode::Disable;
     let (head, up) = if uses_tls {
         secure::originate(sidecar, &snapshot, &found, connection, (stream, up)).await?
@@ -73,15 +81,11 @@ async fn prepare(
         (Vec::new(), Side::plain(up, Vec::new()))
     };
     let scribe = scribe(sidecar, &snapshot, connection, service(&found), endpoint.as_ref());
-    Ok((head, up, scribe.observer(found.port.protocol)))
+    Ok(Prepared { head, up, observer: scribe.observer(found.port.protocol), busy })
 }
 
 /// A destination of no service: passed through, or refused with REGISTRY_ONLY.
-async fn unknown(
-    sidecar: &Arc<Sidecar>,
-    snapshot: &Snapshot,
-    connection: &Arc<Connection>,
-) -> Result<(Vec<u8>, Side, Observer), Refusal> {
+async fn unknown(sidecar: &Arc<Sidecar>, snapshot: &Snapshot, connection: &Arc<Connection>) -> Result<Prepared, Refusal> {
     let named = |name: &str| Service { name: name.into(), ..Service::default() };
     let address = connection.original;
     if snapshot.registry_only {
@@ -94,7 +98,8 @@ async fn unknown(
     let up = dialled.map_err(|error| Refusal::new(Reason::UpstreamConnectFailed, format!("{address}: {error}")))?;
     connection.note(|details| details.outcome = Some(Outcome::Plaintext));
     let scribe = scribe(sidecar, snapshot, connection, named("PassthroughCluster"), None);
-    Ok((Vec::new(), Side::plain(up, Vec::new()), scribe.observer(Protocol::Auto)))
+    let busy = sidecar.loads.enter(address);
+    Ok(Prepared { head: Vec::new(), up: Side::plain(up, Vec::new()), observer: scribe.observer(Protocol::Auto), busy })
 }
 
 fn service(found: &Match) -> Service {
@@ -123,9 +128,4 @@ fn scribe(
         service,
     };
     Scribe::new(sidecar, connection, Reporter::Source, parties)
-}
-
-/// Where the next choice of an endpoint begins.
-fn turn(found: &Match) -> usize {
-    found.port.next.fetch_add(1, Ordering::Relaxed)
 }

@@ -1,7 +1,6 @@
 //! From the wire's messages to the types that connections use. Every check is here: what gets through can be used.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 use ipnet::IpNet;
 use mutua_identity::{Algorithms, Compliance, MinVersion, PeerExpectation, TrustDomain};
@@ -97,7 +96,6 @@ fn destination_port(port: mesh::DestinationPort) -> Result<DestinationPort, Comp
         tls: client_tls(port.tls.unwrap_or_default())?,
         endpoints: port.endpoints.into_iter().map(endpoint).collect::<Result<_, _>>()?,
         decided_by: port.decided_by,
-        next: AtomicUsize::new(0),
     })
 }
 

@@ -1,5 +1,3 @@
-use std::sync::atomic::AtomicUsize;
-
 use super::super::types::{Address, ClientMode, ClientTls, Expected, Labels, Protocol};
 use super::*;
 
@@ -27,7 +25,6 @@ fn port(number: u16, endpoints: &[&str]) -> Arc<DestinationPort> {
         tls,
         endpoints: endpoints.iter().map(endpoint).collect(),
         decided_by: String::new(),
-        next: AtomicUsize::new(0),
     })
 }
 

@@ -2,7 +2,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -230,9 +229,6 @@ pub struct DestinationPort {
     pub endpoints: Vec<Endpoint>,
     /// The object that decided `tls`.
     pub decided_by: String,
-    /// Where the next choice begins.
-    #[serde(skip)]
-    pub next: AtomicUsize,
 }
 
 /// One endpoint.
