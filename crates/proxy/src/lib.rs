@@ -2,7 +2,7 @@
 //!
 //! The way of a connection: [`capture`] tells where it wanted to go; [`inbound`] and [`outbound`] decide with what
 //! [`detect`] sees in the first bytes and what [`world`] knows; [`tls`] proves who is there; [`relay`] copies, and [`observe`] looks on. Beside it:
-//! [`discovery`] and [`certificate`] keep the world current, [`drain`] ends what it no longer allows, and
+//! [`discovery`] and [`certificate`] keep the world current, [`kept`] over a restart, [`drain`] ends what it no longer allows, and
 //! [`connections`], [`telemetry`], [`admin`] and [`report`] tell what happens.
 
 pub mod access_log;
@@ -16,6 +16,7 @@ pub mod detect;
 pub mod discovery;
 pub mod drain;
 pub mod inbound;
+pub mod kept;
 pub mod limits;
 pub mod observe;
 pub mod outbound;

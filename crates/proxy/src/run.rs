@@ -119,7 +119,8 @@ impl Prepared {
             // The command line does not allow it.
             (None, ..) => return Err(StartError::Nothing),
         };
-        let store = Store::open(settings.state_folder(&workload))?;
+        let uid = if settings.becomes_user() { settings.uid } else { rustix::process::geteuid().as_raw() };
+        let store = Store::open_for(settings.state_folder(&workload), uid)?;
         Ok(Self { workload, store, source })
     }
 }
@@ -147,7 +148,7 @@ impl Source {
 
 /// Becomes the user that the capture rules exempt, when started as root and no mark does that.
 fn become_user(settings: &Settings, state: &std::path::Path) -> Result<(), StartError> {
-    if settings.mark.is_some() || !rustix::process::geteuid().is_root() {
+    if !settings.becomes_user() {
         return Ok(());
     }
     let (uid, gid) = (settings.uid, settings.gid);

@@ -31,7 +31,8 @@ pub struct Settings {
     /// The one-time join token; not needed while the state folder holds a valid certificate
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// The folder for key, certificate and the admin socket, made with mode 0700 [default: /run/mutua/NAMESPACE/NAME]
+    /// The folder for the admin socket, key, certificate and last configuration, by which a restart serves while the control
+    /// plane is away; made with mode 0700 [default: /run/mutua/NAMESPACE/NAME]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
     /// The trust domain of the control plane
@@ -124,6 +125,11 @@ impl Listen {
 }
 
 impl Settings {
+    /// Whether the process becomes another user: started as root, and no mark exempts it from the capture rules.
+    pub(crate) fn becomes_user(&self) -> bool {
+        self.mark.is_none() && rustix::process::geteuid().is_root()
+    }
+
     /// The state folder: the given one, else below `/run`.
     #[must_use]
     pub fn state_folder(&self, workload: &Workload) -> PathBuf {

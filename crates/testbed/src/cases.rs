@@ -216,8 +216,8 @@ pub const CASES: &[Case] = &[
     told(
         PROCESS,
         "restart_without_control_plane",
-        "not served before there is a policy, served once it is back",
-        "A restart while the control plane is away.",
+        "served as before by what is kept below --state, followed again without a gap; kept state that is damaged or that others may write is refused",
+        "kill -9 of control plane and sidecars; the sidecars start alone.",
     ),
     refused(PROCESS, "panic_in_one_connection", Reason::InternalError, "The sidecar panics on one connection."),
     told(PROCESS, "upgrade_under_load", "no connection is refused", "The binary is replaced under load."),

@@ -121,20 +121,78 @@ fn stopped_with_live_connections() {
 #[test]
 fn restart_without_control_plane() {
     in_lab("process::restart_without_control_plane", |folder| {
-        let (mesh, _front, back) = Mesh::whole(folder, &[]);
+        let (mesh, front, back) = Mesh::whole(folder, &[]);
         mesh.policy("STRICT");
         until("the policy", || mesh.admin("back", "/policy?port=8080").is_some_and(|policy| policy["mode"] == "STRICT"));
+        assert_eq!(mesh.admin("back", "/config").unwrap()["source"], "control-plane");
         mesh.kill_control_plane();
-        drop(back);
-        let mut back = mesh.sidecar("back", &[], &[]);
-        until("its admin socket", || mesh.admin("back", "/certs").is_some_and(|certs| certs["leaf"]["serial"].is_string()));
+        for victim in [&front, &back] {
+            signal(victim, Signal::KILL);
+        }
+        drop((front, back));
+        let _sidecars = ["front", "back"].map(|name| mesh.sidecar(name, &[], &[]));
+        for name in ["front", "back"] {
+            mesh.until_ready(name);
+            let (config, certs) = (mesh.admin(name, "/config").unwrap(), mesh.admin(name, "/certs").unwrap());
+            assert_eq!((&config["source"], &certs["source"]), (&"state".into(), &"state".into()), "{config:#}");
+            assert!(config["keptSince"].is_u64() && certs["leaf"]["serial"].is_string(), "{config:#} {certs:#}");
+        }
+        mesh.is_served();
         let mut clear = mesh.from("shop/evil", (BACK, PORT)).unwrap();
-        assert!(echo(&mut clear, b"in clear").is_err(), "nothing is served without a policy");
-        until("the record", || mesh.refusals("back", "NOT_READY") >= 1);
-        assert!(mesh.seen.lock().unwrap().is_empty(), "the application heard nothing");
-        assert_eq!(back.ended(), None);
-        mesh.start_control_plane();
-        mesh.until_ready("back");
+        assert!(echo(&mut clear, b"in clear").is_err(), "the last policy holds");
+        until("the record", || mesh.refusals("back", "PLAINTEXT_ON_STRICT_PORT") == 1);
+        let mut open = mesh.call().unwrap();
+        echo(&mut open, b"before").unwrap();
+        let (over, served, failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| load(&mesh, &over, &served, &failed));
+            mesh.start_control_plane();
+            for name in ["front", "back"] {
+                until("the control plane's word", || mesh.admin(name, "/config").unwrap()["source"] == "control-plane");
+            }
+            let before = served.load(Ordering::Relaxed);
+            until("load after it", || served.load(Ordering::Relaxed) > before + 10);
+            over.store(true, Ordering::Relaxed);
+        });
+        assert_eq!(failed.load(Ordering::Relaxed), 0, "there is no gap");
+        echo(&mut open, b"after").expect("it goes on");
+        mesh.policy("PERMISSIVE");
+        until("the new policy", || mesh.admin("back", "/policy?port=8080").unwrap()["mode"] == "PERMISSIVE");
+    });
+}
+
+/// What was kept and cannot be believed is refused with a reason; the sidecar starts as a new one.
+#[test]
+fn kept_state_that_cannot_be_believed() {
+    in_lab("process::kept_state_that_cannot_be_believed", |folder| {
+        let (mesh, _front, mut back) = Mesh::whole(folder, &[]);
+        for (damage, told) in [("content", "a digest does not fit its content"), ("mode", "others may write it")] {
+            mesh.kill_control_plane();
+            signal(&back, Signal::KILL);
+            drop(back);
+            let path = mesh.state("back").join("kept-InboundPolicy");
+            if damage == "content" {
+                let mut content = std::fs::read(&path).unwrap();
+                let middle = content.len() / 2;
+                content[middle] ^= 1;
+                std::fs::write(&path, content).unwrap();
+            } else {
+                let writable = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+                std::fs::set_permissions(&path, writable).unwrap();
+            }
+            back = mesh.sidecar("back", &[], &[]);
+            until("its admin socket", || mesh.admin("back", "/certs").is_some_and(|certs| certs["leaf"]["serial"].is_string()));
+            assert!(mesh.said("back").contains(told), "{}", mesh.said("back"));
+            assert_eq!(mesh.admin("back", "/config").unwrap()["source"], "nowhere");
+            let mut clear = mesh.from("shop/evil", (BACK, PORT)).unwrap();
+            assert!(echo(&mut clear, b"in clear").is_err(), "nothing is served without a policy");
+            until("the record", || mesh.refusals("back", "NOT_READY") >= 1);
+            assert!(mesh.seen.lock().unwrap().is_empty(), "the application heard nothing");
+            assert_eq!(back.ended(), None);
+            mesh.start_control_plane();
+            mesh.until_ready("back");
+            assert!(path.exists(), "and kept anew");
+        }
         mesh.is_served();
     });
 }

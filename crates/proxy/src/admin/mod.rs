@@ -52,6 +52,18 @@ impl Origin {
         }
     }
 
+    /// Where what is in force came from: `control-plane`, `state` (kept over a restart, and the control plane has not spoken
+    /// since), `file`, or `nowhere` yet.
+    #[must_use]
+    pub fn source(&self) -> &'static str {
+        match self {
+            Self::Static(_) => "file",
+            Self::ControlPlane(certificates) if certificates.world.kept().is_some() => "state",
+            Self::ControlPlane(certificates) if certificates.world.bundle().is_none() => "nowhere",
+            Self::ControlPlane(_) => "control-plane",
+        }
+    }
+
     /// The roots to begin with.
     fn roots(&self) -> Option<TrustBundle> {
         match self {

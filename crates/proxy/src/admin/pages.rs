@@ -59,6 +59,8 @@ impl Admin {
             "workload": self.origin.workload().to_string(),
             "version": env!("CARGO_PKG_VERSION"),
             "generation": &*now.generation,
+            "source": self.origin.source(),
+            "keptSince": self.sidecar.world.kept().map(seconds),
             "ready": now.is_ready(),
             "complete": now.complete,
             "registryOnly": now.registry_only,
@@ -88,6 +90,7 @@ impl Admin {
             .map(|root| json!({ "serial": root.serial, "subject": root.subject, "notAfter": seconds(root.not_after) }))
             .collect();
         json!({
+            "source": self.origin.source(),
             "leaf": leaf,
             "roots": roots,
             "renewals": status.renewals,

@@ -17,6 +17,8 @@ use tonic::{Code, Request};
 pub use store::{Store, StoreError};
 
 use crate::control_plane::{Backoff, ConnectError, ControlPlane, chain, chance};
+use crate::discovery::TYPES;
+use crate::kept::Kept;
 use crate::settings::Workload;
 use crate::world::{ApplyError, World};
 
@@ -95,6 +97,8 @@ pub struct Certificates {
     pub store: Store,
     /// The join token.
     pub token: Option<String>,
+    /// The configuration that is kept beside it.
+    pub kept: Kept,
     /// What uses the certificate.
     pub world: Arc<World>,
     status: Mutex<Status>,
@@ -104,7 +108,8 @@ impl Certificates {
     /// A keeper that has nothing yet.
     #[must_use]
     pub fn new(control_plane: ControlPlane, workload: Workload, store: Store, token: Option<String>, world: Arc<World>) -> Self {
-        Self { control_plane, workload, store, token, world, status: Mutex::default() }
+        let kept = Kept::new(store.clone(), &workload);
+        Self { control_plane, workload, store, token, kept, world, status: Mutex::default() }
     }
 
     /// What the last renewals came to.
@@ -122,7 +127,9 @@ impl Certificates {
         if let Some((credentials, issued)) = self.store.load()? {
             if credentials.not_after() > SystemTime::now() && self.is_ours(&credentials) {
                 self.schedule(&credentials, issued);
-                return Ok(self.world.set_credentials(credentials)?);
+                self.world.set_credentials(credentials)?;
+                self.restore();
+                return Ok(());
             }
             tracing::info!("the kept certificate has ended or is another workload's; joining anew");
         }
@@ -142,6 +149,37 @@ impl Certificates {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Puts the kept configuration in force beside the kept certificate: as if the connection to the control plane had been
+    /// lost a moment ago. What cannot be used is forgotten, and the sidecar starts as a new one.
+    fn restore(&self) {
+        let restored = self.kept.load(&TYPES).map_err(|error| error.to_string()).and_then(|kept| {
+            let Some(kept) = kept else { return Ok(None) };
+            let written = kept.iter().map(|one| one.written).max().unwrap_or(SystemTime::UNIX_EPOCH);
+            let changes: Vec<_> = kept.iter().map(crate::kept::KeptType::change).collect();
+            self.world.restore(&changes, written).map_err(|error| error.to_string())?;
+            Ok(Some(written))
+        });
+        match restored {
+            Ok(Some(written)) => {
+                let (generation, written) = (&*self.world.current().generation, time::OffsetDateTime::from(written));
+                tracing::info!(generation, %written, "the configuration kept in the state folder is in force");
+            }
+            Ok(None) => {}
+            Err(reason) => {
+                tracing::error!(reason, "the kept configuration is refused; the sidecar waits for the control plane");
+                self.kept.clear(&TYPES);
+            }
+        }
+    }
+
+    /// The roots by which the control plane is known: those it sent last. While they are only the kept ones, those of the
+    /// command line count too: the root may have changed meanwhile.
+    #[must_use]
+    pub fn roots(&self) -> Option<TrustBundle> {
+        let sent = self.world.bundle()?;
+        Some(if self.world.kept().is_some() { sent.union(&self.control_plane.roots) } else { sent })
     }
 
     /// Renews until `stop`.
@@ -210,7 +248,7 @@ impl Certificates {
             })?;
             request.metadata_mut().insert(AUTHORIZATION, value);
         }
-        let channel = self.control_plane.channel(current.as_ref(), self.world.bundle().as_ref()).await?;
+        let channel = self.control_plane.channel(current.as_ref(), self.roots().as_ref()).await?;
         let mut client = IstioCertificateServiceClient::new(channel).max_decoding_message_size(LONGEST_ANSWER);
         let answer = client.create_certificate(request).await.map_err(|status| self.refused(&status))?;
         let credentials = self.check(&key, answer.into_inner().cert_chain, current.as_ref())?;
@@ -234,7 +272,7 @@ impl Certificates {
             let id = credentials.id().map_or_else(|| "nobody".to_owned(), ToString::to_string);
             return Err(CertificateError::BadAnswer(format!("it is a certificate for {id}, not for {}", self.workload)));
         }
-        let roots = match self.world.bundle().filter(|_| current.is_some()) {
+        let roots = match self.roots().filter(|_| current.is_some()) {
             Some(roots) => roots,
             None => TrustBundle::from_pem(&sent).map_err(bad)?,
         };

@@ -47,3 +47,32 @@ fn an_interrupted_save_leaves_a_usable_pair() {
     std::fs::write(store.folder().join(KEY), "damaged").unwrap();
     assert!(store.load().unwrap().is_none());
 }
+
+#[test]
+fn a_file_that_others_own_or_write_is_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = Ca::load_or_create(folder.path(), &TrustDomain::new("cluster.local").unwrap()).unwrap();
+    let path = folder.path().join("state");
+    let store = Store::open(path.clone()).unwrap();
+    let own = rustix::process::geteuid().as_raw();
+    let refused = |what: &str| {
+        let store = Store::open(path.clone()).unwrap();
+        assert!(store.load().unwrap().is_none(), "{what}");
+        assert!(path.join("key.pem.refused").symlink_metadata().is_ok(), "{what}");
+        std::fs::remove_file(path.join("key.pem.refused")).unwrap();
+    };
+    store.save(&issue(&ca)).unwrap();
+    assert!(Store::open(path.clone()).unwrap().load().unwrap().is_some());
+    std::fs::set_permissions(path.join(KEY), std::fs::Permissions::from_mode(0o620)).unwrap();
+    refused("others may write it");
+    store.save(&issue(&ca)).unwrap();
+    std::fs::rename(path.join(KEY), folder.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(folder.path().join("elsewhere"), path.join(KEY)).unwrap();
+    refused("a link");
+    store.save(&issue(&ca)).unwrap();
+    // Only root can give a file away; where the test is not root, the mode above has to do.
+    if own == 0 && std::os::unix::fs::chown(path.join(KEY), Some(4242), None).is_ok() {
+        assert!(Store::open_for(path.clone(), 4242).unwrap().load().unwrap().is_some(), "the user that it becomes");
+        refused("another user's");
+    }
+}

@@ -19,7 +19,8 @@ use crate::sidecar::Sidecar;
 use crate::world::{Change, labels};
 
 /// Subscribed to whole, in this order.
-const TYPES: [&str; 4] = [TrustBundle::TYPE_URL, ProxySettings::TYPE_URL, InboundPolicy::TYPE_URL, Destination::TYPE_URL];
+pub(crate) const TYPES: [&str; 4] =
+    [TrustBundle::TYPE_URL, ProxySettings::TYPE_URL, InboundPolicy::TYPE_URL, Destination::TYPE_URL];
 /// Requests that wait to be written.
 const REQUESTS: usize = 64;
 /// gRPC's INTERNAL, which xDS clients give for a refused response.
@@ -71,7 +72,7 @@ async fn session(
     backoff: &mut Backoff,
 ) -> String {
     let world = &certificates.world;
-    let channel = certificates.control_plane.channel(world.credentials().as_ref(), world.bundle().as_ref()).await;
+    let channel = certificates.control_plane.channel(world.credentials().as_ref(), certificates.roots().as_ref()).await;
     let channel = match channel {
         Ok(channel) => channel,
         Err(error) => return error.to_string(),
@@ -92,7 +93,7 @@ async fn discover(
 ) -> String {
     let (requests, stream) = mpsc::channel(REQUESTS);
     let node = node(certificates).await;
-    for request in subscriptions(sidecar, node) {
+    for request in subscriptions(sidecar, certificates, node) {
         if requests.send(request).await.is_err() {
             return "the stream is closed".to_owned();
         }
@@ -107,7 +108,7 @@ async fn discover(
             response = responses.message() => match response {
                 Ok(Some(response)) => {
                     *backoff = Backoff::new();
-                    answer(sidecar, &response)
+                    answer(sidecar, certificates, &response)
                 }
                 Ok(None) => return "the control plane ended the stream".to_owned(),
                 Err(status) => return chain(&status),
@@ -129,13 +130,17 @@ async fn node(certificates: &Certificates) -> Node {
 }
 
 /// The requests that open a stream.
-fn subscriptions(sidecar: &Sidecar, node: Node) -> Vec<DeltaDiscoveryRequest> {
+fn subscriptions(sidecar: &Sidecar, certificates: &Certificates, node: Node) -> Vec<DeltaDiscoveryRequest> {
     let mut requests: Vec<DeltaDiscoveryRequest> = TYPES
         .iter()
         .map(|type_url| DeltaDiscoveryRequest {
             type_url: (*type_url).to_owned(),
             resource_names_subscribe: vec![WILDCARD.to_owned()],
-            initial_resource_versions: sidecar.world.versions(type_url).into_iter().collect(),
+            initial_resource_versions: certificates
+                .kept
+                .versions(type_url, sidecar.world.versions(type_url))
+                .into_iter()
+                .collect(),
             ..DeltaDiscoveryRequest::default()
         })
         .collect();
@@ -156,8 +161,8 @@ fn by_name(addresses: Vec<String>) -> DeltaDiscoveryRequest {
 }
 
 /// Takes a response over, and says so or why not.
-fn answer(sidecar: &Sidecar, response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
-    let error_detail = match take_over(sidecar, response) {
+fn answer(sidecar: &Sidecar, certificates: &Certificates, response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
+    let error_detail = match take_over(sidecar, certificates, response) {
         Ok(()) => None,
         Err(message) => {
             tracing::error!(type_url = response.type_url, message, "a configuration is refused; the last one stays in force");
@@ -172,11 +177,11 @@ fn answer(sidecar: &Sidecar, response: &DeltaDiscoveryResponse) -> DeltaDiscover
     }
 }
 
-fn take_over(sidecar: &Sidecar, response: &DeltaDiscoveryResponse) -> Result<(), String> {
+fn take_over(sidecar: &Sidecar, certificates: &Certificates, response: &DeltaDiscoveryResponse) -> Result<(), String> {
     if response.type_url == PeerWorkload::TYPE_URL {
         return learn(sidecar, response);
     }
-    let was_ready = sidecar.world.current().is_ready();
+    let (was_ready, kept) = (sidecar.world.current().is_ready(), sidecar.world.kept());
     let change = Change {
         type_url: &response.type_url,
         generation: &response.system_version_info,
@@ -184,6 +189,11 @@ fn take_over(sidecar: &Sidecar, response: &DeltaDiscoveryResponse) -> Result<(),
         removed: &response.removed_resources,
     };
     sidecar.world.apply(&change).map_err(|error| error.to_string())?;
+    // On the disk before the control plane is told, so that no restart goes back behind what it counts on.
+    certificates.kept.keep(&change);
+    if kept.is_some() {
+        tracing::info!(generation = response.system_version_info, "the control plane is followed again");
+    }
     let now = sidecar.world.current();
     if !was_ready && now.is_ready() {
         let destinations = now.table.destinations().len();

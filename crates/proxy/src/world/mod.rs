@@ -6,6 +6,7 @@ mod table;
 mod types;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use mutua_identity::{Algorithms, Compliance, Credentials, ServerPolicy, TrustBundle};
@@ -60,6 +61,8 @@ pub struct World {
 struct Changing {
     resources: Resources,
     credentials: Option<Credentials>,
+    /// When what is in force was written to the state folder; `None` once the control plane has spoken.
+    kept: Option<SystemTime>,
 }
 
 impl Default for World {
@@ -76,7 +79,7 @@ impl Default for World {
         };
         Self {
             current: ArcSwap::from_pointee(empty),
-            changing: Mutex::new(Changing { resources: Resources::default(), credentials: None }),
+            changing: Mutex::new(Changing { resources: Resources::default(), credentials: None, kept: None }),
             revision: watch::Sender::new(0),
         }
     }
@@ -100,12 +103,39 @@ impl World {
     /// # Errors
     /// A resource that cannot be used; nothing is changed then.
     pub fn apply(&self, change: &Change<'_>) -> Result<(), ApplyError> {
-        let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changing = self.lock();
         let next = changing.resources.with(change)?;
         let snapshot = self.snapshot(&next, changing.credentials.as_ref())?;
         changing.resources = next;
+        changing.kept = None;
         self.publish(snapshot);
         Ok(())
+    }
+
+    /// Puts a whole configuration in force that was kept over a restart, written at `written`.
+    ///
+    /// # Errors
+    /// It cannot be used, or is not complete; nothing is changed then.
+    pub fn restore(&self, changes: &[Change<'_>], written: SystemTime) -> Result<(), ApplyError> {
+        let mut changing = self.lock();
+        let mut next = Resources::default();
+        for change in changes {
+            next = next.with(change)?;
+        }
+        if !next.is_complete() {
+            return Err(ApplyError::Incomplete);
+        }
+        let snapshot = self.snapshot(&next, changing.credentials.as_ref())?;
+        (changing.resources, changing.kept) = (next, Some(written));
+        self.publish(snapshot);
+        Ok(())
+    }
+
+    /// When the configuration in force was written to the state folder, while the control plane has not spoken since the
+    /// start.
+    #[must_use]
+    pub fn kept(&self) -> Option<SystemTime> {
+        self.lock().kept
     }
 
     /// Takes over a new certificate.
@@ -113,7 +143,7 @@ impl World {
     /// # Errors
     /// The certificate cannot be used together with the roots; the old one stays.
     pub fn set_credentials(&self, credentials: Credentials) -> Result<(), ApplyError> {
-        let mut changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut changing = self.lock();
         let snapshot = self.snapshot(&changing.resources, Some(&credentials))?;
         changing.credentials = Some(credentials);
         self.publish(snapshot);
@@ -123,28 +153,32 @@ impl World {
     /// The certificate in use.
     #[must_use]
     pub fn credentials(&self) -> Option<Credentials> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner).credentials.clone()
+        self.lock().credentials.clone()
     }
 
     /// The roots that were sent last.
     #[must_use]
     pub fn bundle(&self) -> Option<TrustBundle> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner).resources.bundle.as_deref().cloned()
+        self.lock().resources.bundle.as_deref().cloned()
     }
 
     /// Whether the control plane asks for a certificate that is newer than the one in use: its root is about to go.
     #[must_use]
     pub fn must_renew(&self) -> bool {
-        let changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let changing = self.lock();
         let start = changing.credentials.as_ref().map(Credentials::not_before);
-        let start = start.and_then(|start| start.duration_since(std::time::SystemTime::UNIX_EPOCH).ok());
+        let start = start.and_then(|start| start.duration_since(SystemTime::UNIX_EPOCH).ok());
         start.is_some_and(|start| i64::try_from(start.as_secs()).unwrap_or(i64::MAX) < changing.resources.renew_not_before)
     }
 
     /// What is held of a type, by name, with its version: for the control plane after a reconnect.
     #[must_use]
     pub fn versions(&self, type_url: &str) -> std::collections::BTreeMap<String, String> {
-        self.changing.lock().unwrap_or_else(PoisonError::into_inner).resources.versions(type_url)
+        self.lock().resources.versions(type_url)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Changing> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, snapshot: Snapshot) {

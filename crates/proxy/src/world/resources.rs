@@ -51,6 +51,9 @@ pub enum ApplyError {
     /// Roots that cannot be used.
     #[error("trust bundle: {0}")]
     Bundle(#[from] mutua_identity::IdentityError),
+    /// Something of the first set is missing.
+    #[error("it is not complete")]
+    Incomplete,
     /// Certificate, roots and policy do not go together.
     #[error("TLS: {0}")]
     Tls(#[from] mutua_identity::TlsError),
