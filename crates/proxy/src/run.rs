@@ -6,21 +6,20 @@ use std::sync::Arc;
 
 use mutua_identity::{SpiffeId, TrustBundle, TrustDomain};
 use rustix::process::{Gid, Uid};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLogger;
-use crate::admin::{Admin, Origin, Pages, bind_socket, serve_tcp, serve_unix};
-use crate::capture::{Dialer, Redirected, bind, listen};
+use crate::admin::Origin;
+use crate::capture::{Dialer, Redirected};
 use crate::certificate::{CertificateError, Certificates, Store, StoreError};
-use crate::connections::Direction;
 use crate::control_plane::ControlPlane;
+use crate::handover::{self, Inherited};
 use crate::limits::Gate;
+use crate::listeners::Listeners;
+use crate::service::Service;
 use crate::settings::{Listen, Settings, Workload};
 use crate::sidecar::Sidecar;
 use crate::static_file::{StaticConfig, StaticError};
-use crate::workers::Work;
 use crate::world::World;
 
 /// Why a sidecar does not start.
@@ -48,6 +47,9 @@ pub enum StartError {
     /// The state folder.
     #[error("--state: {0}")]
     Store(#[from] StoreError),
+    /// The sidecar that runs goes on.
+    #[error("--take-over: {0}; the sidecar that runs here goes on")]
+    TakeOver(std::io::Error),
     /// No certificate.
     #[error("{0}")]
     Certificate(#[from] CertificateError),
@@ -166,38 +168,11 @@ fn become_user(settings: &Settings, state: &std::path::Path) -> Result<(), Start
     changed.map_err(|error| failed(error.to_string()))
 }
 
-/// Listeners, all bound before the first connection is served.
-struct Listeners {
-    /// For each worker.
-    workers: Vec<Vec<(Direction, std::net::TcpListener)>>,
-    metrics: TcpListener,
-    readiness: TcpListener,
-    socket: tokio::net::UnixListener,
-}
-
-impl Listeners {
-    fn bind(addresses: &Listen, store: &Store) -> Result<Self, StartError> {
-        let failed = |address: SocketAddr| move |source| StartError::Listen { address: address.to_string(), source };
-        let shared = |(direction, address): (Direction, SocketAddr)| {
-            listen(address, true).map(|listener| (direction, listener)).map_err(failed(address))
-        };
-        let inbound = addresses.inbound.iter().map(|address| (Direction::Inbound, *address));
-        let captured = inbound.chain(addresses.outbound.iter().map(|address| (Direction::Outbound, *address)));
-        let path = store.folder().join("admin.sock");
-        let socket = bind_socket(&path).map_err(|source| StartError::Listen { address: path.display().to_string(), source })?;
-        Ok(Self {
-            // Not shared, so that a second sidecar in this network namespace is found out.
-            metrics: bind(addresses.metrics).map_err(failed(addresses.metrics))?,
-            readiness: bind(addresses.readiness).map_err(failed(addresses.readiness))?,
-            workers: (0..crate::workers::count()).map(|_| captured.clone().map(shared).collect()).collect::<Result<_, _>>()?,
-            socket,
-        })
-    }
-}
-
 async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError> {
     let addresses = Listen::standard(settings.status_address);
-    let listeners = Listeners::bind(&addresses, &prepared.store)?;
+    let folder = prepared.store.folder().to_owned();
+    let mut inherited = if settings.take_over { Inherited::ask(&folder).map_err(StartError::TakeOver)? } else { None };
+    let listeners = Listeners::bind(&addresses, &folder, inherited.as_mut())?;
     let dialer = Dialer { mark: settings.mark };
     let log = AccessLogger::stdout(settings.access_log)?;
     let mut sidecar = Sidecar::new(Arc::new(World::default()), dialer, Box::new(Redirected), log);
@@ -206,35 +181,53 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     sidecar.own_ports = addresses.inbound.iter().chain(&addresses.outbound).map(SocketAddr::port).collect();
     let sidecar = Arc::new(sidecar);
     let origin = origin(prepared, &sidecar)?;
-    let (stop, end) = (CancellationToken::new(), CancellationToken::new());
-    let work = Work { sidecar: Arc::clone(&sidecar), connections: TaskTracker::new(), stop: stop.clone(), end: end.clone() };
+    let service = Service::new(&sidecar, &origin);
     // However this ends, the workers end with it.
-    let _ending = end.clone().drop_guard();
-    let workers = work.start(listeners.workers)?;
-    let admin = Admin { sidecar: Arc::clone(&sidecar), origin: origin.clone(), stopping: stop.clone() };
-    tokio::spawn(serve_tcp(admin.clone(), Pages::Metrics, listeners.metrics));
-    tokio::spawn(serve_tcp(admin.clone(), Pages::Readiness, listeners.readiness));
-    tokio::spawn(serve_unix(admin, listeners.socket));
+    let _ending = service.end().drop_guard();
     let mut signals = Signals::new()?;
-    tokio::select! {
-        configured = configure(&origin, &sidecar, settings, &end) => configured?,
-        () = signals.stop() => return Ok(()),
+    let configured = configure(&origin, &sidecar, settings, &service.following);
+    let running = if let Some(inherited) = inherited {
+        // The predecessor serves until this one can.
+        tokio::select! {
+            configured = async { configured.await?; complete(&sidecar).await } => configured?,
+            () = signals.stop() => return Ok(()),
+        }
+        let running = service.start(listeners)?;
+        // A task that waits cannot fail.
+        let _ = tokio::task::spawn_blocking(|| inherited.accepting()).await;
+        running
+    } else {
+        let running = service.start(listeners)?;
+        tokio::select! {
+            configured = configured => configured?,
+            () = signals.stop() => return Ok(()),
+        }
+        running
+    };
+    if let Origin::ControlPlane(certificates) = &origin {
+        let (keeper, keeping) = (Arc::clone(certificates), service.following.clone());
+        // Also what is under way when a successor takes over is given up: the state folder is its.
+        tokio::spawn(async move { keeping.run_until_cancelled(keeper.keep(keeping.clone())).await });
     }
-    tokio::spawn(crate::drain::follow(Arc::clone(&sidecar), end.clone()));
-    signals.stop().await;
-    tracing::info!(open = sidecar.connections.count(), "stopping: open connections go on for a while, new ones are refused");
-    stop.cancel();
-    crate::drain::stop(&sidecar, settings.drain).await;
-    work.connections.close();
-    // What was cut has its records and counters written.
-    let _ = tokio::time::timeout(std::time::Duration::from_secs(1), work.connections.wait()).await;
-    sidecar.log.finish(std::time::Duration::from_secs(1));
-    end.cancel();
-    for worker in workers {
-        // A worker that failed has said so.
-        let _ = worker.join();
-    }
+    tokio::spawn(crate::drain::follow(Arc::clone(&sidecar), service.end()));
+    service.run_to_end(running, &mut async || signals.stop().await, settings.drain).await;
     Ok(())
+}
+
+/// Waits until everything is there that connections of both directions need.
+async fn complete(sidecar: &Sidecar) -> Result<(), StartError> {
+    let mut changes = sidecar.world.follow();
+    let complete = async {
+        while !sidecar.world.current().is_ready() {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::time::timeout(handover::PATIENCE, complete).await.map_err(|_| {
+        let late = format!("no complete configuration came within {} s", handover::PATIENCE.as_secs());
+        StartError::TakeOver(std::io::Error::new(std::io::ErrorKind::TimedOut, late))
+    })
 }
 
 /// A static configuration is put in force here; a control plane's comes later.
@@ -270,8 +263,6 @@ async fn configure(
     };
     certificates.obtain().await?;
     tokio::spawn(crate::discovery::follow(Arc::clone(sidecar), Arc::clone(certificates), end.clone()));
-    let (keeper, keeping) = (Arc::clone(certificates), end.clone());
-    tokio::spawn(async move { keeper.keep(keeping).await });
     Ok(())
 }
 

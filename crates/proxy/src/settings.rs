@@ -59,6 +59,11 @@ pub struct Settings {
     /// How long open connections may go on after SIGTERM, such as 5s
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub drain: Duration,
+    /// Take over from the sidecar that runs over this state folder: its listening sockets, without refusing a connection,
+    /// once this one has its configuration; that one then lets its open connections go on for drainDuration and ends. When
+    /// this one cannot start, that one goes on. Without one this starts as ever
+    #[arg(long)]
+    pub take_over: bool,
     /// The address on which metrics and readiness are served
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub status_address: IpAddr,

@@ -60,6 +60,8 @@ pub struct Sidecar {
     pub own_ports: Vec<u16>,
     /// Lets connections in.
     pub gate: Gate,
+    /// Asks for a new connection to the control plane.
+    pub reconnect: tokio::sync::Notify,
 }
 
 impl Sidecar {
@@ -81,6 +83,7 @@ impl Sidecar {
             capture,
             own_ports: Vec::new(),
             gate: Gate::new(Limits::default()),
+            reconnect: tokio::sync::Notify::new(),
         }
     }
 

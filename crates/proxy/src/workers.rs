@@ -37,6 +37,8 @@ pub(crate) fn event_loop() -> io::Result<tokio::runtime::Runtime> {
 #[derive(Clone)]
 pub(crate) struct Work {
     pub sidecar: Arc<Sidecar>,
+    /// Those who accept.
+    pub accepting: TaskTracker,
     /// Connections that are served.
     pub connections: TaskTracker,
     /// Ends accepting.
@@ -64,11 +66,18 @@ impl Work {
         listeners.into_iter().map(one).collect()
     }
 
+    /// Accepts no more connections. Whatever was accepted before is among those that are served when this is done.
+    pub async fn stop_accepting(&self) {
+        self.stop.cancel();
+        self.accepting.close();
+        self.accepting.wait().await;
+    }
+
     async fn serve(&self, listeners: Vec<(Direction, TcpListener)>) -> io::Result<()> {
         for (direction, listener) in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
             let served = Arc::clone(&self.sidecar).serve(listener, direction, self.connections.clone(), self.stop.clone());
-            tokio::spawn(served);
+            self.accepting.spawn(served);
         }
         self.end.cancelled().await;
         Ok(())

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mutua_lab::Ending;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::common::PATIENCE;
+use crate::common::{MUTUA, PATIENCE};
 use crate::mesh::{BACK, Mesh, PORT, Seen, echo, in_lab, until};
 
 fn signal(process: &mutua_lab::Process, signal: Signal) {
@@ -244,21 +244,100 @@ fn load(mesh: &Mesh, over: &AtomicBool, served: &AtomicU64, failed: &AtomicU64) 
     }
 }
 
+/// Calls over and over from four threads while `body` runs; then not one may have failed.
+fn under_load(mesh: &Mesh, body: impl FnOnce()) {
+    let (over, served, failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let more = |what: &str| {
+        let before = served.load(Ordering::Relaxed);
+        until(what, || served.load(Ordering::Relaxed) > before + 50);
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| load(mesh, &over, &served, &failed));
+        }
+        // Also when the body panics, the threads have to end.
+        let _over = Over(&over);
+        more("load");
+        body();
+        more("load after it");
+    });
+    assert_eq!(failed.load(Ordering::Relaxed), 0, "of {}", served.load(Ordering::Relaxed));
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Replaces a sidecar by another process, of the binary at `path`; the old one ends by itself.
+fn replace(mesh: &Mesh, name: &str, running: &mut Option<mutua_lab::Process>, path: &str) {
+    let old = running.take().unwrap();
+    let wrapper = ["sh", "-c", &format!("exec {path} \"$@\"")];
+    let new = mesh.sidecar(name, &wrapper, &["--take-over"]);
+    until(&format!("the new process: {}", mesh.said(name)), || {
+        mesh.admin(name, "/config").is_some_and(|config| config["pid"] == new.id() && config["ready"] == true)
+    });
+    let Ending::Asked(status) = wait(old) else { panic!("the old process still runs: {}", mesh.said(name)) };
+    assert_eq!(status.code(), Some(0), "{}", mesh.said(name));
+    *running = Some(new);
+}
+
 #[test]
-#[ignore = "waits for the replacement of the binary"]
 fn upgrade_under_load() {
     in_lab("process::upgrade_under_load", |folder| {
-        let (mesh, _front, back) = Mesh::whole(folder, &[]);
-        let (over, served, failed) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-        std::thread::scope(|scope| {
-            scope.spawn(|| load(&mesh, &over, &served, &failed));
-            until("load", || served.load(Ordering::Relaxed) > 20);
-            signal(&back, Signal::HUP);
-            let before = served.load(Ordering::Relaxed);
-            until("load after it", || served.load(Ordering::Relaxed) > before + 50);
-            over.store(true, Ordering::Relaxed);
+        let (mesh, front, back) = Mesh::whole(folder, &["--drain-duration", "2s"]);
+        let (mut front, mut back) = (Some(front), Some(back));
+        let other = folder.join("other-mutua");
+        std::fs::hard_link(MUTUA, &other).or_else(|_| std::fs::copy(MUTUA, &other).map(drop)).expect("another binary");
+        let mut stays = mesh.call().unwrap();
+        echo(&mut stays, b"before").unwrap();
+        under_load(&mesh, || {
+            for path in [other.to_str().unwrap(), MUTUA] {
+                replace(&mesh, "back", &mut back, path);
+                replace(&mesh, "front", &mut front, path);
+            }
         });
-        assert_eq!(failed.load(Ordering::Relaxed), 0);
+        assert!(echo(&mut stays, b"after").is_err(), "what lives longer than drainDuration is cut");
+        let said = mesh.said("back");
+        assert_eq!(said.matches("\"reason\":\"SHUTDOWN\"").count(), 1, "with one record: {said}");
+        mesh.is_served();
+        drop((front, back));
+        assert!(mesh.call().is_err(), "nobody listens when the last one is gone");
+    });
+}
+
+#[test]
+fn upgrade_that_fails() {
+    in_lab("process::upgrade_that_fails", |folder| {
+        let (mesh, _front, mut back) = Mesh::whole(folder, &["--drain-duration", "2s"]);
+        let mut stays = mesh.call().unwrap();
+        under_load(&mesh, || {
+            // Arguments that it does not know, before it asks.
+            let new = mesh.sidecar("back", &[], &["--take-over", "--new-argument"]);
+            assert!(matches!(wait(new), Ending::Asked(status) if status.code() == Some(2)));
+            // Killed when it has the sockets and waits for its configuration.
+            mesh.kill_control_plane();
+            let before = mesh.said("back").matches(AWAY).count();
+            let new = mesh.sidecar("back", &[], &["--take-over"]);
+            until("both without a control plane", || mesh.said("back").matches(AWAY).count() >= before + 2);
+            signal(&new, Signal::KILL);
+            drop(new);
+            until("the old one's word", || mesh.said("back").contains("a successor asked for the sockets and failed"));
+            mesh.start_control_plane();
+        });
+        assert_eq!(mesh.admin("back", "/config").unwrap()["pid"], back.id());
+        assert_eq!(back.ended(), None);
+        echo(&mut stays, b"goes on").expect("nothing was drained");
+        mesh.policy("STRICT");
+        until("a new policy", || mesh.admin("back", "/policy?port=8080").is_some_and(|policy| policy["mode"] == "STRICT"));
+        drop(stays);
+        let mut back = Some(back);
+        under_load(&mesh, || replace(&mesh, "back", &mut back, MUTUA));
         mesh.is_served();
     });
 }
+
+const AWAY: &str = "no connection to the control plane";

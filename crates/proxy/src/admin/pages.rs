@@ -58,6 +58,7 @@ impl Admin {
         json!({
             "workload": self.origin.workload().to_string(),
             "version": env!("CARGO_PKG_VERSION"),
+            "pid": std::process::id(),
             "generation": &*now.generation,
             "source": self.origin.source(),
             "keptSince": self.sidecar.world.kept().map(seconds),

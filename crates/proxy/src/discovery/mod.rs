@@ -40,6 +40,7 @@ pub async fn follow(sidecar: Arc<Sidecar>, certificates: Arc<Certificates>, stop
                 // The stream lives as long as its certificate: a new one begins with the new certificate at once.
                 continue;
             }
+            () = sidecar.reconnect.notified() => continue,
             () = stop.cancelled() => return,
         };
         tracing::warn!(error = ended, "no connection to the control plane; the last configuration stays in force");

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::connections::{Connection, Details, Direction, Outcome};
 use crate::reasons::Reason;
@@ -18,6 +19,8 @@ use crate::world::{Address, ClientMode, Match, Mode, Snapshot};
 const SWEEP: Duration = Duration::from_secs(1);
 /// For how long after a change.
 const RECENT: Duration = Duration::from_secs(15);
+/// How long a connection that was cut may take to end.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Follows the changes of policy until `stop`.
 pub async fn follow(sidecar: Arc<Sidecar>, stop: CancellationToken) {
@@ -127,14 +130,16 @@ fn expected(found: &Match, details: &Details) -> Option<Outcome> {
     }
 }
 
-/// Lets open connections go on for `patience`, then cuts them.
-pub async fn stop(sidecar: &Sidecar, patience: Duration) {
-    let deadline = Instant::now() + patience;
-    while sidecar.connections.count() > 0 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(50)).await;
+/// Lets open connections go on for `patience`, then cuts them. `served` are their tasks; nothing is accepted any more.
+pub async fn stop(sidecar: &Sidecar, served: &TaskTracker, patience: Duration) {
+    served.close();
+    if tokio::time::timeout(patience, served.wait()).await.is_ok() {
+        return;
     }
     for connection in sidecar.connections.live() {
         sidecar.metrics.drained_by_force.fetch_add(1, Ordering::Relaxed);
         connection.close(Reason::Shutdown);
     }
+    // What was cut has its records and counters written.
+    let _ = tokio::time::timeout(LAST_WORDS, served.wait()).await;
 }

@@ -1,0 +1,96 @@
+//! Everything that a sidecar listens on: bound at the start, or inherited from the sidecar that ran before.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+
+use crate::admin::bind_socket;
+use crate::capture::listen;
+use crate::connections::Direction;
+use crate::handover::{Inherited, Named, SOCKET};
+use crate::run::StartError;
+use crate::settings::Listen;
+
+/// Listeners, all there before the first connection is served.
+pub(crate) struct Listeners {
+    /// For each worker.
+    pub workers: Vec<Vec<(Direction, TcpListener)>>,
+    /// `/stats/prometheus`.
+    pub metrics: TcpListener,
+    /// `/healthz/ready`.
+    pub readiness: TcpListener,
+    /// The admin socket.
+    pub admin: UnixListener,
+    /// Where a successor asks.
+    pub successor: UnixListener,
+}
+
+impl Listeners {
+    /// Takes what a predecessor gives, and binds the rest.
+    ///
+    /// # Errors
+    /// An address, or a socket in the state folder, is in use or cannot be bound.
+    pub fn bind(addresses: &Listen, folder: &Path, mut inherited: Option<&mut Inherited>) -> Result<Self, StartError> {
+        let mut take = |name: &str| inherited.as_mut().map(|inherited| inherited.take(name)).unwrap_or_default();
+        // Not shared, so that a second sidecar in this network namespace is found out.
+        let mut alone = |what: &str, address: SocketAddr| match take(&name(what, address)).pop() {
+            Some(socket) => Ok(TcpListener::from(socket)),
+            None => listen(address, false).map_err(failed(address)),
+        };
+        let metrics = alone("metrics", addresses.metrics)?;
+        let readiness = alone("readiness", addresses.readiness)?;
+        let mut local = |file: &str| match take(file).pop() {
+            Some(socket) => Ok(UnixListener::from(socket)),
+            None => bind_socket(&folder.join(file)).map_err(failed(folder.join(file).display())),
+        };
+        let (admin, successor) = (local(ADMIN_SOCKET)?, local(SOCKET)?);
+        let mut workers: Vec<Vec<(Direction, TcpListener)>> = (0..crate::workers::count()).map(|_| Vec::new()).collect();
+        let inbound = addresses.inbound.iter().map(|address| (Direction::Inbound, *address));
+        for (direction, address) in inbound.chain(addresses.outbound.iter().map(|address| (Direction::Outbound, *address))) {
+            let mut sockets: Vec<TcpListener> =
+                take(&name(direction.as_str(), address)).into_iter().map(TcpListener::from).collect();
+            while sockets.len() < workers.len() {
+                sockets.push(listen(address, true).map_err(failed(address))?);
+            }
+            // An inherited socket that nobody accepts from would hold connections for ever.
+            let count = workers.len();
+            for (at, socket) in sockets.into_iter().enumerate() {
+                workers[at % count].push((direction, socket));
+            }
+        }
+        Ok(Self { workers, metrics, readiness, admin, successor })
+    }
+
+    /// A second handle of each, under the name by which a successor asks for it.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn copies(&self) -> io::Result<Vec<Named>> {
+        let tcp = |what: &str, listener: &TcpListener| {
+            Ok::<_, io::Error>((name(what, listener.local_addr()?), OwnedFd::from(listener.try_clone()?)))
+        };
+        let mut copies = vec![
+            tcp("metrics", &self.metrics)?,
+            tcp("readiness", &self.readiness)?,
+            (ADMIN_SOCKET.to_owned(), OwnedFd::from(self.admin.try_clone()?)),
+            (SOCKET.to_owned(), OwnedFd::from(self.successor.try_clone()?)),
+        ];
+        for (direction, listener) in self.workers.iter().flatten() {
+            copies.push(tcp(direction.as_str(), listener)?);
+        }
+        Ok(copies)
+    }
+}
+
+fn name(what: &str, address: SocketAddr) -> String {
+    format!("{what} {address}")
+}
+
+fn failed(address: impl ToString) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::Listen { address: address.to_string(), source }
+}
+
+/// The admin socket in the state folder.
+const ADMIN_SOCKET: &str = "admin.sock";
