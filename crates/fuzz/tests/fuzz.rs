@@ -2,6 +2,8 @@
 //!
 //! `MUTUA_FUZZ_SECONDS=600` runs each longer, `MUTUA_FUZZ_SEED=N` with other inputs, `MUTUA_FUZZ_INPUT=FILE` a single one.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 

@@ -1,5 +1,7 @@
 //! The runner finds what is planted.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::Duration;
