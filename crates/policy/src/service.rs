@@ -379,9 +379,10 @@ fn identities(mesh: &Mesh, service: &Service) -> Arc<[String]> {
     let known = accounts.into_iter().map(|(namespace, account)| identity(domain, namespace, account));
     let mut all = BTreeSet::new();
     for name in known.chain(service.accounts.iter().cloned()) {
-        if let Some((_, rest)) = name.strip_prefix("spiffe://").and_then(|rest| rest.split_once("/ns/")) {
+        if let ["spiffe:", "", _, "ns", namespace, "sa", account] = name.split('/').collect::<Vec<_>>()[..] {
             let aliases = mesh.config.trust_domain_aliases.iter();
-            all.extend(aliases.map(|alias| format!("spiffe://{}/ns/{rest}", alias.replace('@', "."))));
+            // As it is written: only identities that Istio makes replace `@` (`ExpandWithTrustDomains`).
+            all.extend(aliases.map(|alias| format!("spiffe://{alias}/ns/{namespace}/sa/{account}")));
         }
         all.insert(name);
     }

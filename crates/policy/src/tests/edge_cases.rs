@@ -145,6 +145,17 @@ fn accounts_that_a_service_names_are_added_in_its_namespace_or_verbatim() {
 }
 
 #[test]
+fn only_whole_identities_are_spoken_in_every_alias() {
+    let entry = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: bar}\nspec: {hosts: [api.example.com], location: MESH_INTERNAL, resolution: STATIC, ports: [{number: 80, name: tcp, protocol: TCP}], endpoints: [{address: 192.0.2.1, serviceAccount: vm}], subjectAltNames: [\"spiffe://x/ns/y\", plain]}\n";
+    let aliased = entry.to_owned() + &istio("{trustDomain: my.td, trustDomainAliases: [old.td]}");
+    let answer = ask(&engine(&aliased), "foo/sleep", "api.example.com:80");
+    assert_eq!(
+        answer.client.subject_alt_names,
+        ["plain", "spiffe://my.td/ns/bar/sa/vm", "spiffe://old.td/ns/bar/sa/vm", "spiffe://x/ns/y"]
+    );
+}
+
+#[test]
 fn slices_of_a_manual_service_give_all_their_addresses_and_the_ports_of_every_slice() {
     let manual = r"---
 apiVersion: v1
