@@ -136,3 +136,13 @@ fn every_code_is_explained() {
     let listed: Value = serde_json::from_slice(&analyze(&["--list", "-o", "json"], "").stdout).expect("JSON");
     assert!(listed["codes"].as_array().expect("a list").len() >= 20);
 }
+
+#[test]
+fn a_code_that_is_off_is_raised_when_it_is_asked_for() {
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: web, namespace: bar}\n";
+    assert_eq!(answer(&[], pod).1, json!({"findings": []}));
+    assert_eq!(codes(&answer(&["--include", "kia1301"], pod).1), ["KIA1301"]);
+    let refused = analyze(&["-f", "-", "--include", "KIA0002"], pod);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(said(&refused).contains("left out unless asked for: KIA1301"), "{}", said(&refused));
+}

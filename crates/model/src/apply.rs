@@ -2,8 +2,8 @@
 
 use crate::list::List;
 use crate::{
-    AuthorizationPolicy, Controller, DestinationRule, EndpointSlice, Mesh, Meta, Namespace, ObjectRef, PeerAuthentication, Pod,
-    Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
+    Authorities, AuthorizationPolicy, Controller, DestinationRule, EndpointSlice, Mesh, Meta, Namespace, ObjectRef,
+    PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
 };
 use std::collections::HashSet;
 
@@ -16,6 +16,7 @@ impl Mesh {
             namespaces,
             service_accounts,
             secrets,
+            authorities,
             services,
             endpoint_slices,
             service_entries,
@@ -35,6 +36,7 @@ impl Mesh {
         replace(&mut self.namespaces, &namespaces);
         replace(&mut self.service_accounts, &service_accounts);
         replace(&mut self.secrets, &secrets);
+        replace(&mut self.authorities, &authorities);
         replace(&mut self.services, &services);
         replace(&mut self.endpoint_slices, &endpoint_slices);
         replace(&mut self.service_entries, &service_entries);
@@ -75,6 +77,7 @@ macro_rules! objects {
 }
 
 objects!(
+    Authorities,
     Namespace,
     Service,
     EndpointSlice,

@@ -1,6 +1,6 @@
 //! The `Istio` resource (sailoperator.io) and the mesh configuration inside it.
 
-use crate::{Meta, TrafficPolicy};
+use crate::{Certificate, Meta, TrafficPolicy};
 
 /// An `Istio` resource.
 #[derive(Clone, Debug)]
@@ -53,6 +53,10 @@ pub struct MeshConfig {
     pub trust_domain_aliases: Vec<String>,
     /// `caCertificates[].trustDomains`, in one list.
     pub ca_trust_domains: Vec<String>,
+    /// `caCertificates[].pem`: roots of others that are trusted too.
+    pub ca_certificates: Vec<Certificate>,
+    /// This cluster's name (`global.multiCluster.clusterName`), default `Kubernetes`.
+    pub cluster_name: String,
     /// The cluster's DNS suffix (`global.proxy.clusterDomain`), default `cluster.local`.
     pub cluster_domain: String,
     /// `meshMTLS.minProtocolVersion`.
@@ -85,6 +89,8 @@ impl Default for MeshConfig {
             trust_domain: "cluster.local".to_owned(),
             trust_domain_aliases: Vec::new(),
             ca_trust_domains: Vec::new(),
+            ca_certificates: Vec::new(),
+            cluster_name: "Kubernetes".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             min_tls: TlsVersion::V1_2,
             cipher_suites: Vec::new(),

@@ -5,6 +5,7 @@
 //! Nothing here knows how objects act together: that is `mutua-policy`.
 
 mod apply;
+pub mod authority;
 pub mod authorization_policy;
 pub mod destination_rule;
 pub mod diagnostic;
@@ -19,6 +20,7 @@ pub mod service;
 pub mod sidecar;
 pub mod workload;
 
+pub use authority::{Authorities, Certificate};
 pub use authorization_policy::AuthorizationPolicy;
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use diagnostic::{Diagnostic, Severity};

@@ -2,8 +2,8 @@
 
 use crate::list::List;
 use crate::{
-    AuthorizationPolicy, Controller, DestinationRule, EndpointSlice, MeshConfig, Meta, Namespace, PeerAuthentication, Pod,
-    Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
+    Authorities, AuthorizationPolicy, Controller, DestinationRule, EndpointSlice, MeshConfig, Meta, Namespace,
+    PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
 };
 
 /// A snapshot of configuration and registry. Lists and objects are shared, so a changed snapshot costs only what changed.
@@ -33,6 +33,8 @@ pub struct Mesh {
     pub destination_rules: List<DestinationRule>,
     /// Secrets: only their metadata; values are read where they are needed.
     pub secrets: List<Meta>,
+    /// Certificates of authorities that Secrets and ConfigMaps show.
+    pub authorities: List<Authorities>,
     /// Sidecars.
     pub sidecars: List<Sidecar>,
     /// AuthorizationPolicies; they are among [`Self::unenforced`] too.
@@ -61,6 +63,7 @@ impl Mesh {
             peer_authentications: _,
             destination_rules,
             secrets,
+            authorities,
             sidecars,
             authorization_policies,
             unenforced,
@@ -77,6 +80,7 @@ impl Mesh {
             && workload_entries.shares_all_with(&other.workload_entries)
             && destination_rules.shares_all_with(&other.destination_rules)
             && secrets.shares_all_with(&other.secrets)
+            && authorities.shares_all_with(&other.authorities)
             && sidecars.shares_all_with(&other.sidecars)
             && authorization_policies.shares_all_with(&other.authorization_policies)
             && unenforced.shares_all_with(&other.unenforced)

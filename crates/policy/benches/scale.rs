@@ -89,7 +89,7 @@ fn full(mesh: &Arc<Mesh>) -> Full {
     let start = on_processor();
     let (engine, index) = timed(|| Engine::new(Arc::clone(mesh)));
     let (decisions, decide) = timed(|| Decisions::new(engine));
-    let (_, find) = timed(|| findings::analyze(decisions.engine()).len());
+    let (_, find) = timed(|| findings::analyze(decisions.engine(), &findings::Asked::default()).len());
     Full { index, decide, find, on_processor: on_processor() - start, decisions }
 }
 

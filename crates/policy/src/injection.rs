@@ -14,10 +14,20 @@ const NAMESPACE: &str = "istio-injection";
 /// Whether the pods of `controller` get a sidecar, given the labels of its namespace.
 pub(crate) fn injected(controller: &Controller, namespace_labels: &Labels) -> bool {
     let namespace = controller.meta.namespace();
-    if controller.spec.host_network || SYSTEM.contains(&namespace) {
+    if controller.spec.host_network || is_system(namespace) {
         return false;
     }
     asked(controller, namespace_labels) && wanted(controller)
+}
+
+/// Whether nothing is ever injected in a namespace.
+pub(crate) fn is_system(namespace: &str) -> bool {
+    SYSTEM.contains(&namespace)
+}
+
+/// Whether a namespace's labels ask for sidecars.
+pub(crate) fn is_asked_for(namespace: &Labels) -> bool {
+    namespace.get(NAMESPACE).map_or_else(|| namespace.contains_key(REVISION), |injection| injection == "enabled")
 }
 
 /// Whether a webhook's selectors match: by the namespace's labels, else by the pod's.

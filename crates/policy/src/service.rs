@@ -15,7 +15,7 @@ const EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// Annotation of a Service: accounts of its own namespace that it runs as.
 const KUBERNETES_ACCOUNTS: &str = "alpha.istio.io/kubernetes-serviceaccounts";
 /// Annotation of a Service: full identities that it runs as.
-const CANONICAL_ACCOUNTS: &str = "alpha.istio.io/canonical-serviceaccounts";
+pub(crate) const CANONICAL_ACCOUNTS: &str = "alpha.istio.io/canonical-serviceaccounts";
 /// Label of an EndpointSlice: its Service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 

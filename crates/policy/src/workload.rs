@@ -187,6 +187,15 @@ fn owners(mesh: &Mesh) -> Owners<'_> {
     Owners { replaced, owned }
 }
 
+/// Pods and controllers that belong to no controller of the input, with their (or their template's) labels.
+pub(crate) fn topmost(mesh: &Mesh) -> Vec<(&Meta, &Labels)> {
+    let controllers: HashSet<Key<'_>> = mesh.controllers.iter().map(|one| key(&one.meta)).collect();
+    let owned = |meta: &Meta| owner_keys(meta).chain(owners_owner(meta)).any(|owner| controllers.contains(&owner));
+    let pods = mesh.pods.iter().filter(|pod| !pod.ended).map(|pod| (&pod.meta, &pod.meta.labels));
+    let templates = mesh.controllers.iter().map(|one| (&one.meta, &one.labels));
+    pods.chain(templates).filter(|(meta, _)| !owned(meta)).collect()
+}
+
 fn owner_keys(meta: &Meta) -> impl Iterator<Item = Key<'_>> {
     meta.owners.iter().map(|owner| (meta.namespace(), owner.kind.as_str(), owner.name.as_str()))
 }

@@ -10,8 +10,9 @@ use clap::ValueEnum;
 use mutua_model::Severity;
 use mutua_model::read::Inputs;
 use mutua_policy::findings::codes::{self, Code};
-use mutua_policy::findings::{self, Finding};
+use mutua_policy::findings::{self, Asked, Finding};
 use serde::Serialize;
+use time::OffsetDateTime;
 
 use crate::input::Files;
 use crate::output::{self, Format};
@@ -22,7 +23,7 @@ pub struct Args {
     #[command(flatten)]
     files: Files,
     /// Explain every code that can be raised
-    #[arg(long, conflicts_with_all = ["files", "ignore", "fail_on"])]
+    #[arg(long, conflicts_with_all = ["files", "ignore", "include", "fail_on"])]
     list: bool,
     /// End with exit code 1 from this severity on
     #[arg(long, value_enum, value_name = "SEVERITY", default_value = "error")]
@@ -30,6 +31,9 @@ pub struct Args {
     /// Leave out findings with this code; may be given several times, or as a list with commas
     #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = known_code)]
     ignore: Vec<&'static str>,
+    /// Raise findings with this code too, which are left out otherwise (KIA1301); several as for --ignore
+    #[arg(long, value_name = "CODE", value_delimiter = ',', value_parser = optional_code)]
+    include: Vec<&'static str>,
     /// How to print
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
@@ -58,6 +62,13 @@ fn known_code(given: &str) -> Result<&'static str, String> {
     found.map(|code| code.code).ok_or_else(|| "no such code; `mutua analyze --list` explains them all".to_owned())
 }
 
+fn optional_code(given: &str) -> Result<&'static str, String> {
+    let known = known_code(given)?;
+    let optional: Vec<_> = codes::all().filter(|code| code.optional).map(|code| code.code).collect();
+    let wrong = || format!("it is raised anyway; left out unless asked for: {}", optional.join(", "));
+    optional.contains(&known).then_some(known).ok_or_else(wrong)
+}
+
 /// The answer for programs.
 #[derive(Serialize)]
 struct Answer<'a> {
@@ -75,7 +86,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let inputs = Inputs::from_paths(&args.files.files)?;
     let loaded = inputs.load()?;
-    let mut findings = findings::analyze_loaded(&loaded);
+    let asked = Asked { now: Some(OffsetDateTime::now_utc().unix_timestamp()), include: args.include.clone() };
+    let mut findings = findings::analyze_loaded(&loaded, &asked);
     findings.retain(|finding| !args.ignore.contains(&finding.code));
     match args.output {
         Format::Table => output::print(&text::report(&inputs, &loaded, &findings))?,
@@ -93,11 +105,12 @@ struct Listed {
     title: &'static str,
     explanation: &'static str,
     advice: &'static str,
+    optional: bool,
 }
 
 impl Listed {
     fn of(code: &Code) -> Self {
-        let Code { code, severity, title, explanation, advice } = *code;
-        Self { code, severity, title, explanation, advice }
+        let Code { code, severity, title, explanation, advice, optional } = *code;
+        Self { code, severity, title, explanation, advice, optional }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::object::{self, Recognised};
 use super::report::Report;
 use super::tree::Node;
-use super::{Loaded, convert, mesh_config, rules, schema};
-use crate::{Diagnostic, Kind, Mesh, Meta, Namespace, ObjectRef, Place, Severity, Unenforced};
+use super::{Loaded, certificates, convert, mesh_config, rules, schema};
+use crate::{Authorities, Diagnostic, Kind, Mesh, Meta, Namespace, ObjectRef, Place, Severity, Unenforced};
 
 /// Lists inside lists are unpacked this deep.
 const MAX_LISTS: usize = 8;
@@ -98,6 +98,9 @@ impl Collection {
 
     fn insert(&mut self, meta: Meta, node: &Node, report: &mut Report) {
         let mesh = &mut self.mesh;
+        if let Some(certificates) = certificates::of_object(&meta, node) {
+            mesh.authorities.push(Arc::new(Authorities { meta: meta.clone(), certificates }));
+        }
         match meta.object.kind {
             Kind::Namespace => mesh.namespaces.push(Arc::new(Namespace { meta })),
             Kind::ServiceAccount => mesh.service_accounts.push(Arc::new(meta)),

@@ -5,6 +5,7 @@
 //! objects of them ([`convert`]). A text that is no YAML is an [`InputError`]; everything else that is wrong is a
 //! [`Diagnostic`] with its place.
 
+mod certificates;
 mod collect;
 mod convert;
 pub mod expectations;

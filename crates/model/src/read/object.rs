@@ -246,7 +246,8 @@ fn zone_offset(zone: &str) -> Option<i64> {
 }
 
 /// Days of the proleptic Gregorian calendar, counting years from March so that the leap day comes last.
-fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+#[must_use]
+pub fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
     let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;

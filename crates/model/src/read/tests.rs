@@ -332,3 +332,32 @@ proptest! {
         prop_assert_eq!(loaded.mesh.peer_authentications[0].meta.places.of("spec/mtls/mode").line as usize, line);
     }
 }
+
+#[test]
+fn the_certificates_of_authorities_are_read_with_their_ends() {
+    let pem = include_str!("authorities.pem");
+    let indented = |by: usize| pem.lines().map(|line| format!("{:by$}{line}\n", "")).collect::<String>();
+    let (map, mesh) = (indented(4), indented(10));
+    let text = format!(
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: istio-ca-root-cert, namespace: foo}}\ndata:\n  root-cert.pem: |\n{map}---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: other, namespace: foo}}\nstringData:\n  root-cert.pem: |\n{map}---\n\
+         apiVersion: v1\nkind: Secret\nmetadata: {{name: cacerts, namespace: istio-system}}\ndata: {{ca-key.pem: c2VjcmV0, root-cert.pem: bm9uZQ==, cert-chain.pem: '%'}}\n---\n\
+         apiVersion: sailoperator.io/v1\nkind: Istio\nmetadata: {{name: default}}\nspec:\n  namespace: istio-system\n  values:\n    meshConfig:\n      caCertificates:\n      - pem: |\n{mesh}"
+    );
+    let loaded = load(&text);
+    assert_eq!(errors(&loaded), Vec::<String>::new());
+    let of_map = &loaded.mesh.authorities[0];
+    assert_eq!(of_map.meta.object.to_string(), "ConfigMap foo/istio-ca-root-cert");
+    let ends = |certificates: &[crate::Certificate]| -> Vec<_> {
+        certificates.iter().map(|one| (one.position, one.not_before, one.not_after)).collect()
+    };
+    // 2024-01-01 to 2026-03-01 12:00 and 2026-01-01 to 2060-01-01, which needs four digits.
+    let expected = [(1, 1_704_067_200, 1_772_366_400), (2, 1_767_225_600, 2_840_140_800)];
+    assert_eq!(ends(&of_map.certificates), expected);
+    assert_eq!(of_map.certificates[0].path, "data/root-cert.pem");
+    assert_eq!(ends(&loaded.mesh.config.ca_certificates), expected);
+    assert_eq!(loaded.mesh.config.ca_certificates[1].path, "spec/values/meshConfig/caCertificates[0]/pem");
+    // What is no certificate is none, and other Secrets are not looked into.
+    assert_eq!(loaded.mesh.authorities.len(), 2);
+    assert_eq!(loaded.mesh.authorities[1].certificates, []);
+}

@@ -8,6 +8,12 @@ use super::Findings;
 use super::index::Index;
 use super::reach::Scopes;
 use super::status::Judge;
+use crate::workload;
+
+/// Label of an object that stands on another cluster.
+const CLUSTER: &str = "topology.istio.io/cluster";
+/// Raised only when asked for, as in Kiali.
+pub(super) const UNCOVERED: &str = "KIA1301";
 
 /// Condition keys that need mutual TLS.
 const KEYS: [&str; 3] = ["source.namespace", "source.principal", "connection.sni"];
@@ -17,7 +23,7 @@ pub(super) fn check<'m>(index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findin
     if policies.is_empty() {
         return;
     }
-    let identities = identities(index.mesh);
+    let identities = Identities::new(index.mesh);
     let mut judges: BTreeMap<&str, Judge<'_, 'm>> = BTreeMap::new();
     for policy in policies {
         let judge = judges.entry(policy.meta.namespace()).or_insert_with(|| Judge::new(index, scopes, policy.meta.namespace()));
@@ -58,31 +64,51 @@ fn needs_mtls(policy: &AuthorizationPolicy, out: &mut Findings) {
 }
 
 /// The identities of the mesh, without `spiffe://`, in every trust domain.
-fn identities(mesh: &Mesh) -> BTreeSet<String> {
-    let config = &mesh.config;
-    let domains: Vec<&String> = std::iter::once(&config.trust_domain).chain(&config.trust_domain_aliases).collect();
-    let accounts = (mesh.service_accounts.iter().map(|account| (account.namespace(), account.name())))
-        .chain(mesh.pods.iter().map(|pod| (pod.meta.namespace(), pod.spec.service_account.as_str())))
-        .chain(mesh.controllers.iter().map(|one| (one.meta.namespace(), one.spec.service_account.as_str())))
-        .chain(mesh.workload_entries.iter().map(|one| (one.meta.namespace(), one.endpoint.service_account.as_str())));
-    let in_domains = |(namespace, account): (&str, &str)| {
-        domains.iter().map(|domain| format!("{domain}/ns/{namespace}/sa/{account}")).collect::<Vec<_>>()
-    };
-    accounts.flat_map(in_domains).collect()
+struct Identities {
+    here: BTreeSet<String>,
+    /// Those of objects that a label places on another cluster.
+    elsewhere: BTreeSet<String>,
 }
 
-/// KIA0106 and KIA0108.
-fn principals(policy: &AuthorizationPolicy, identities: &BTreeSet<String>, mesh: &Mesh, out: &mut Findings) {
+impl Identities {
+    fn new(mesh: &Mesh) -> Self {
+        let config = &mesh.config;
+        let domains: Vec<&String> = std::iter::once(&config.trust_domain).chain(&config.trust_domain_aliases).collect();
+        let accounts = (mesh.service_accounts.iter().map(|one| (one.as_ref(), &one.labels, one.name())))
+            .chain(mesh.pods.iter().map(|one| (&one.meta, &one.meta.labels, one.spec.service_account.as_str())))
+            .chain(mesh.controllers.iter().map(|one| (&one.meta, &one.labels, one.spec.service_account.as_str())))
+            .chain(
+                mesh.workload_entries.iter().map(|one| (&one.meta, &one.endpoint.labels, one.endpoint.service_account.as_str())),
+            );
+        let mut identities = Self { here: BTreeSet::new(), elsewhere: BTreeSet::new() };
+        for (meta, labels, account) in accounts {
+            let remote = labels.get(CLUSTER).is_some_and(|cluster| *cluster != config.cluster_name);
+            let list = if remote { &mut identities.elsewhere } else { &mut identities.here };
+            list.extend(domains.iter().map(|domain| format!("{domain}/ns/{}/sa/{account}", meta.namespace())));
+        }
+        identities
+    }
+}
+
+/// KIA0106, KIA0107 and KIA0108.
+fn principals(policy: &AuthorizationPolicy, identities: &Identities, mesh: &Mesh, out: &mut Findings) {
     let config = &mesh.config;
     let known_domain =
         |domain: &str| domain == config.trust_domain || config.trust_domain_aliases.iter().any(|one| one == domain);
     for (at, rule) in policy.rules.iter().enumerate() {
         for (from, source) in rule.from.iter().enumerate() {
             for (position, principal) in source.principals.iter().enumerate() {
-                if exists(principal, identities) {
+                if exists(principal, &identities.here) {
                     continue;
                 }
                 let path = format!("spec/rules[{at}]/from[{from}]/source/principals[{position}]");
+                if exists(principal, &identities.elsewhere) {
+                    let message = format!("{principal} is an account of another cluster only; what it is there is not checked");
+                    let fix =
+                        format!("nothing, if the clusters share their root; else create the account on {}", config.cluster_name);
+                    out.add("KIA0107", &policy.meta, &path, message, fix);
+                    continue;
+                }
                 let domain = principal.split_once("/ns/").map(|(domain, _)| domain);
                 match domain.filter(|domain| !principal.contains('*') && !domain.is_empty() && !known_domain(domain)) {
                     Some(domain) => {
@@ -160,5 +186,26 @@ fn workloads(index: &Index<'_>, policy: &AuthorizationPolicy, out: &mut Findings
     if !selects {
         let message = format!("no workload has the labels {shown}, so this policy protects nothing");
         out.add("IST0127", &policy.meta, "spec/selector", message, "write labels that the pods have".to_owned());
+    }
+}
+
+/// KIA1301: workloads that no AuthorizationPolicy is for; what a controller owns is told of once, at the controller.
+pub(super) fn uncovered(index: &Index<'_>, out: &mut Findings) {
+    let root = &index.mesh.config.root_namespace;
+    for (meta, labels) in workload::topmost(index.mesh) {
+        let covers = |policy: &&std::sync::Arc<AuthorizationPolicy>| {
+            let namespace = policy.meta.namespace();
+            (namespace == root || namespace == meta.namespace())
+                && policy.selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+        };
+        if index.mesh.authorization_policies.iter().any(|policy| covers(&policy)) {
+            continue;
+        }
+        let message = "no AuthorizationPolicy covers this workload: whoever reaches it may call it".to_owned();
+        let fix = format!(
+            "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata:\n  name: same-namespace\n  namespace: {0}\nspec:\n  rules:\n  - from:\n    - source:\n        namespaces: [{0}]\n",
+            meta.namespace()
+        );
+        out.add(UNCOVERED, meta, "", message, fix);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::codes;
+use super::{Asked, codes};
 use crate::Engine;
 use crate::tests::{BASE, istio, policy, rule};
 
@@ -14,11 +14,20 @@ const STRICT: &str = "{mtls: {mode: STRICT}}";
 const ALL: &str = "{egress: [{hosts: [\"*/*\"]}]}";
 const WEB: &str = "selector: {matchLabels: {app: web}}";
 
+/// A day after the end of the older certificate of `CACERTS`.
+const NOW: i64 = 1_772_452_800;
+const DAY: i64 = 86_400;
+const CACERTS: &str = include_str!("cacerts.yaml");
+
 fn found(more: &str) -> Vec<(&'static str, String, String)> {
+    found_at(more, &Asked { now: Some(NOW), include: vec!["KIA1301"] })
+}
+
+fn found_at(more: &str, asked: &Asked) -> Vec<(&'static str, String, String)> {
     let loaded = mutua_model::read::Inputs::from_texts([("base.yaml", BASE), ("more.yaml", more)]).load().expect("readable");
     let errors: Vec<_> = loaded.errors().collect();
     assert!(errors.is_empty(), "{errors:#?}");
-    let findings = super::analyze(&Engine::new(Arc::new(loaded.mesh)));
+    let findings = super::analyze(&Engine::new(Arc::new(loaded.mesh)), asked);
     for finding in &findings {
         assert!(!finding.fix.is_empty() && !finding.message.is_empty(), "{finding:?}");
         assert!(finding.line > 0, "{finding:?}");
@@ -58,6 +67,11 @@ fn theirs() -> Vec<Row> {
     let stopped = policy("bar", "p", "{mtls: {mode: DISABLE}}");
     let own = "AuthorizationPolicy bar/a";
     let subset = |version: &str| rule("bar", "r", &format!("{{host: web, subsets: [{{name: v, labels: {{app: {version}}}}}]}}"));
+    let remote = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: far, namespace: bar, labels: {topology.istio.io/cluster: far-away}}\nspec: {serviceAccountName: far}\n".to_owned();
+    let in_cluster = |name: &str| {
+        let values = format!("{{global: {{multiCluster: {{clusterName: {name}}}}}}}");
+        istio("{}").replace("{meshConfig: {}}", &values)
+    };
     let pool = "connectionPool: {tcp: {maxConnections: 1}}";
     let wide = |namespace: &str, mode: &str| {
         rule(namespace, "wide", &format!("{{host: \"*.bar.svc.cluster.local\", trafficPolicy: {{tls: {{mode: {mode}}}}}}}"))
@@ -91,6 +105,15 @@ fn theirs() -> Vec<Row> {
             from("principals: [other.org/ns/foo/sa/sleep]"),
             from("principals: [other.org/ns/foo/sa/sleep]") + &istio("{trustDomainAliases: [other.org]}"),
         ),
+        (
+            "KIA0107",
+            own,
+            "spec/rules[0]/from[0]/source/principals[0]",
+            remote.clone() + &from("principals: [cluster.local/ns/bar/sa/far]"),
+            remote + &from("principals: [cluster.local/ns/bar/sa/far]") + &in_cluster("far-away"),
+        ),
+        ("KIA1301", "Pod bar/web", "", authorization("{}").replace("namespace: bar", "namespace: foo"), authorization("{}")),
+        ("KIA1301", "Pod bar/web", "", String::new(), authorization("{}").replace("namespace: bar", "namespace: istio-system")),
         (
             "KIA0201",
             "DestinationRule foo/b",
@@ -329,10 +352,90 @@ fn traps() -> Vec<Row> {
     ]
 }
 
+/// Codes of our own: callers and authorities.
+fn callers() -> Vec<Row> {
+    let subject = "PeerAuthentication bar/p";
+    let on = |app: &str, mode: &str| {
+        policy("bar", "p", &format!("{{selector: {{matchLabels: {{app: {app}}}}}, mtls: {{mode: {mode}}}}}"))
+    };
+    let port = |number: u16| policy("bar", "p", &format!("{{{WEB}, portLevelMtls: {{{number}: {{mode: STRICT}}}}}}"));
+    let other = CACERTS.replace("name: cacerts", "name: other");
+    vec![
+        ("MUT0026", subject, "spec/mtls/mode", on("web", "STRICT"), on("web", "PERMISSIVE")),
+        ("MUT0026", subject, "spec/mtls/mode", on("web", "STRICT"), on("old", "STRICT")),
+        ("MUT0026", subject, "spec/portLevelMtls/90/mode", port(90), port(91)),
+        ("MUT0027", "Secret istio-system/cacerts", "data/root-cert.pem", CACERTS.to_owned(), other),
+    ]
+}
+
+/// Codes of our own: trust domains, and the floor of TLS.
+fn trust() -> Vec<Row> {
+    let (subject, config) = ("DestinationRule bar/r", "Istio default");
+    let field = "spec/trafficPolicy/tls/subjectAltNames";
+    let id = |domain: &str| format!("[\"spiffe://{domain}/ns/bar/sa/web\"]");
+    let names = |domain: &str| to_web("bar", "r", &format!("tls: {{mode: ISTIO_MUTUAL, subjectAltNames: {}}}", id(domain)));
+    let origin = to_web("bar", "r", "tls: {mode: SIMPLE, caCertificates: /r}");
+    let callers = "caCertificates: [{pem: x, trustDomains: [td2]}]";
+    let alias = "trustDomainAliases: [td2]";
+    let floor = istio("{meshMTLS: {minProtocolVersion: TLSV1_3}}");
+    let annotation = "alpha.istio.io/canonical-serviceaccounts";
+    let annotated = |domain: &str| {
+        let meta = format!("{{name: s, namespace: bar, annotations: {{{annotation}: \"spiffe://{domain}/ns/x/sa/y\"}}}}");
+        format!("---\napiVersion: v1\nkind: Service\nmetadata: {meta}\nspec: {{ports: [{{name: tcp, port: 90}}]}}\n")
+    };
+    let entry_of =
+        |location: &str| entry(&format!("resolution: STATIC, location: {location}, subjectAltNames: {}", id("old.org")));
+    vec![
+        ("MUT0029", subject, field, names("old.org"), names("cluster.local")),
+        ("MUT0029", subject, field, names("td2"), names("td2") + &istio(&format!("{{{alias}}}"))),
+        ("MUT0029", "ServiceEntry bar/e", "spec/subjectAltNames", entry_of("MESH_INTERNAL"), entry_of("MESH_EXTERNAL")),
+        (
+            "MUT0029",
+            "Service bar/s",
+            "metadata/annotations/alpha.istio.io/canonical-serviceaccounts",
+            annotated("old.org"),
+            annotated("cluster.local"),
+        ),
+        (
+            "MUT0030",
+            config,
+            "spec/values/meshConfig/trustDomainAliases",
+            istio(&format!("{{{callers}}}")),
+            istio(&format!("{{{callers}, {alias}}}")),
+        ),
+        (
+            "MUT0031",
+            config,
+            "spec/values/meshConfig/meshMTLS/minProtocolVersion",
+            floor.clone() + &origin,
+            floor + &names("cluster.local"),
+        ),
+    ]
+}
+
+#[test]
+fn certificates_are_held_against_the_time_given() {
+    let codes = |now: Option<i64>| -> Vec<_> {
+        let asked = Asked { now, include: Vec::new() };
+        found_at(CACERTS, &asked).into_iter().map(|(code, _, path)| format!("{code} {path}")).collect()
+    };
+    let (root, issuer) = ("data/root-cert.pem", "data/ca-cert.pem");
+    let end = 1_772_366_400;
+    assert_eq!(codes(None), [""; 0]);
+    assert_eq!(codes(Some(end - 31 * DAY)), [""; 0]);
+    assert_eq!(codes(Some(end - 29 * DAY)), [format!("MUT0028 {root}")]);
+    assert_eq!(codes(Some(end)), [format!("MUT0028 {root}")]);
+    assert_eq!(codes(Some(end + 1)), [format!("MUT0027 {root}")]);
+    // Before the other's first second.
+    assert_eq!(codes(Some(1_767_225_599)), [format!("MUT0027 {issuer}")]);
+}
+
 /// The codes that are shown here.
 pub(super) fn shown() -> BTreeSet<&'static str> {
     let mut seen = BTreeSet::new();
-    for (code, object, path, hit, miss) in theirs().into_iter().chain(scopes()).chain(traffic()).chain(traps()) {
+    for (code, object, path, hit, miss) in
+        theirs().into_iter().chain(scopes()).chain(traffic()).chain(traps()).chain(callers()).chain(trust())
+    {
         let is = |one: &(&str, String, String)| one.0 == code && one.1 == object && one.2 == path;
         let hits = found(&hit);
         assert!(hits.iter().any(is), "{code} on {object} at {path}: {hits:#?}\n{hit}");
@@ -343,6 +446,8 @@ pub(super) fn shown() -> BTreeSet<&'static str> {
         );
         seen.insert(code);
     }
+    // By `certificates_are_held_against_the_time_given`.
+    seen.insert("MUT0028");
     seen
 }
 
@@ -360,6 +465,6 @@ fn one_finding_per_field_whatever_the_number_of_services() {
 
 #[test]
 fn the_base_mesh_is_clean() {
-    assert_eq!(found(""), []);
+    assert_eq!(found_at("", &Asked::default()), []);
     assert!(codes::all().count() > 45);
 }

@@ -1,5 +1,6 @@
 //! Findings: what is wrong with resources that are each valid by themselves, once they act together.
 
+mod authorities;
 mod authorization;
 pub mod codes;
 mod destination;
@@ -12,6 +13,7 @@ mod sidecar;
 mod status;
 mod traffic;
 mod traps;
+mod trust;
 
 #[cfg(test)]
 #[path = "cases_tests.rs"]
@@ -52,10 +54,19 @@ pub struct Finding {
 /// Kiali's annotation that silences findings of one object: empty for all, else a comma-separated list of codes.
 const IGNORE: &str = "kiali.io/ignore-validations";
 
+/// What to look for beside what is always looked for.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The time that certificates are held against, in seconds since 1970; without it their ends are not judged.
+    pub now: Option<i64>,
+    /// Codes that are raised only when they are asked for ([`codes::Code::optional`]).
+    pub include: Vec<&'static str>,
+}
+
 /// Every finding of the mesh, sorted by file, line, object, path and code. The order of the mesh's lists does
 /// not change the answer.
 #[must_use]
-pub fn analyze(engine: &Engine) -> Vec<Finding> {
+pub fn analyze(engine: &Engine, asked: &Asked) -> Vec<Finding> {
     let mesh: &Mesh = engine.mesh();
     let index = index::Index::new(mesh);
     let mut out = Findings::default();
@@ -64,9 +75,16 @@ pub fn analyze(engine: &Engine) -> Vec<Finding> {
     destination::check(&index, &mut out);
     rivals::check(&index, &scopes, &mut out);
     authorization::check(&index, &scopes, &mut out);
+    if asked.include.contains(&authorization::UNCOVERED) {
+        authorization::uncovered(&index, &mut out);
+    }
     sidecar::check(&index, &mut out);
     traffic::check(engine, &mut out);
     traps::check(engine, &mut out);
+    trust::check(engine, &mut out);
+    if let Some(now) = asked.now {
+        authorities::check(engine, now, &mut out);
+    }
     out.list.sort();
     out.list.dedup();
     without_echoes(out.list)
@@ -74,8 +92,8 @@ pub fn analyze(engine: &Engine) -> Vec<Finding> {
 
 /// As [`analyze`], with what is wrong with each resource by itself (IST0106, IST0133).
 #[must_use]
-pub fn analyze_loaded(loaded: &Loaded) -> Vec<Finding> {
-    let mut all = analyze(&Engine::new(Arc::new(loaded.mesh.clone())));
+pub fn analyze_loaded(loaded: &Loaded, asked: &Asked) -> Vec<Finding> {
+    let mut all = analyze(&Engine::new(Arc::new(loaded.mesh.clone())), asked);
     let by_itself = schema::findings(&loaded.diagnostics);
     // Of an object that is invalid, what was understood says little.
     let invalid: HashSet<&str> = by_itself.iter().filter(|one| one.code == "IST0106").map(|one| one.object.as_str()).collect();

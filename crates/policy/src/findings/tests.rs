@@ -12,7 +12,7 @@ use super::codes;
 use crate::Engine;
 
 fn analyze(mesh: &Mesh) -> Vec<super::Finding> {
-    super::analyze(&Engine::new(Arc::new(mesh.clone())))
+    super::analyze(&Engine::new(Arc::new(mesh.clone())), &super::Asked::default())
 }
 
 use ClientTlsMode::{Disable as NoTls, IstioMutual, Mutual, Simple};
@@ -252,7 +252,7 @@ fn every_code_is_raised_where_it_should_be_and_not_next_to_it() {
             "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: a, namespace: bar}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
         );
         let loaded = mutua_model::read::Inputs::from_texts([("a.yaml", text)]).load().unwrap();
-        super::analyze_loaded(&loaded).into_iter().map(|one| (one.code, one.path)).collect::<Vec<_>>()
+        super::analyze_loaded(&loaded, &super::Asked::default()).into_iter().map(|one| (one.code, one.path)).collect::<Vec<_>>()
     };
     assert_eq!((loaded("STRCT"), loaded("STRICT")), (vec![("IST0106", "spec/mtls/mode".to_owned())], vec![]));
     seen.insert("IST0106");

@@ -3,12 +3,12 @@
 use mutua_model::{ClientTlsMode, DestinationRule, Kind, Mesh, MtlsMode, PeerAuthentication, TrafficPolicy};
 
 use super::Findings;
+use super::traffic::callers::{have, sidecars_to_paste};
 use crate::engine::Engine;
+use crate::workload::Workload;
 
 /// The pod label that says whether it speaks the mesh's TLS.
 const TLS_MODE: &str = "security.istio.io/tlsMode";
-/// How many workloads a message names.
-const NAMED: usize = 3;
 
 pub(super) fn check(engine: &Engine, out: &mut Findings) {
     let mesh = engine.mesh();
@@ -91,7 +91,7 @@ fn unenforced(mesh: &Mesh, out: &mut Findings) {
 
 /// MUT0025: STRICT where nothing enforces it, by policy.
 fn without_sidecar(engine: &Engine, out: &mut Findings) {
-    let mut by_policy: std::collections::BTreeMap<*const PeerAuthentication, (_, Vec<String>)> =
+    let mut by_policy: std::collections::BTreeMap<*const PeerAuthentication, (_, Vec<&Workload>)> =
         std::collections::BTreeMap::new();
     for (at, workload) in engine.workloads().iter().enumerate().filter(|(_, one)| one.counts && !one.sidecar) {
         let effective = engine.accepts(at);
@@ -99,15 +99,12 @@ fn without_sidecar(engine: &Engine, out: &mut Findings) {
             continue;
         }
         let Some((policy, _)) = &effective.by else { continue };
-        let (_, names) = by_policy.entry(std::sync::Arc::as_ptr(policy)).or_insert_with(|| (policy.clone(), Vec::new()));
-        names.push(workload.full_name());
+        let (_, bare) = by_policy.entry(std::sync::Arc::as_ptr(policy)).or_insert_with(|| (policy.clone(), Vec::new()));
+        bare.push(workload);
     }
-    for (policy, names) in by_policy.into_values() {
-        let more = names.len().saturating_sub(NAMED);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let named = names[..names.len().min(NAMED)].join(", ");
-        let message = format!("{named}{more} have no sidecar: STRICT is not enforced there, plaintext reaches them");
-        let fix = "label their namespaces istio-injection: enabled and restart them".to_owned();
-        out.add("MUT0025", &policy.meta, "spec/mtls/mode", message, fix);
+    for (policy, bare) in by_policy.into_values() {
+        let names: Vec<String> = bare.iter().map(|one| one.full_name()).collect();
+        let message = format!("{} no sidecar: STRICT is not enforced there, plaintext reaches them", have(&names));
+        out.add("MUT0025", &policy.meta, "spec/mtls/mode", message, sidecars_to_paste(engine, &bare));
     }
 }

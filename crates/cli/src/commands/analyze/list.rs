@@ -25,10 +25,11 @@ fn text() -> String {
             Severity::Warning => (WARN, "warning"),
             Severity::Info => (DIM, "info"),
         };
+        let asked = if code.optional { format!(" {DIM}(only with --include {}){DIM:#}", code.code) } else { String::new() };
         // Writing to a String cannot fail.
         let _ = writeln!(
             text,
-            "{style}{severity}[{}]{style:#} {HEAD}{}{HEAD:#}\n  {}\n  fix: {}\n",
+            "{style}{severity}[{}]{style:#} {HEAD}{}{HEAD:#}{asked}\n  {}\n  fix: {}\n",
             code.code, code.title, code.explanation, code.advice
         );
     }

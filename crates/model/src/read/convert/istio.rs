@@ -1,6 +1,7 @@
 //! The `Istio` resource and the mesh configuration.
 
 use super::destination_rule::traffic_policy;
+use crate::read::certificates;
 use crate::read::tree::Node;
 use crate::{Istio, MeshConfig, Meta, OutboundPolicy, TlsVersion};
 
@@ -16,6 +17,9 @@ pub fn istio(meta: Meta, node: &Node) -> Istio {
     if let Some(domain) = given(values.at_path(&["global", "proxy", "clusterDomain"])) {
         mesh_config.cluster_domain = domain;
     }
+    if let Some(name) = given(values.at_path(&["global", "multiCluster", "clusterName"])) {
+        mesh_config.cluster_name = name;
+    }
     Istio { namespace: namespace.to_owned(), version: spec.get("version").text().map(str::to_owned), mesh_config, meta }
 }
 
@@ -25,6 +29,10 @@ pub fn mesh_config(meta: &Meta, path: &str, node: &Node, namespace: &str) -> Mes
     let visibility =
         |key: &str, default: Vec<String>| Some(node.get(key).strings()).filter(|list| !list.is_empty()).unwrap_or(default);
     let authorities = node.get("caCertificates").items().iter();
+    let roots = authorities.clone().enumerate().flat_map(|(at, authority)| {
+        let pem = authority.get("pem").text().unwrap_or_default();
+        certificates::of_pem(pem, &format!("{path}/caCertificates[{at}]/pem"))
+    });
     MeshConfig {
         from: Some(meta.clone()),
         path: path.to_owned(),
@@ -33,6 +41,8 @@ pub fn mesh_config(meta: &Meta, path: &str, node: &Node, namespace: &str) -> Mes
         trust_domain: given(node.get("trustDomain")).unwrap_or(defaults.trust_domain),
         trust_domain_aliases: node.get("trustDomainAliases").strings(),
         ca_trust_domains: authorities.flat_map(|authority| authority.get("trustDomains").strings()).collect(),
+        ca_certificates: roots.collect(),
+        cluster_name: defaults.cluster_name,
         cluster_domain: defaults.cluster_domain,
         min_tls: match node.at_path(&["meshMTLS", "minProtocolVersion"]).text() {
             Some("TLSV1_3") => TlsVersion::V1_3,

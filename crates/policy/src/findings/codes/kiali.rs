@@ -1,6 +1,6 @@
 //! Kiali's codes, where it has the same check.
 
-use mutua_model::Severity::{Error, Warning};
+use mutua_model::Severity::{Error, Info, Warning};
 
 use super::{Code, code};
 
@@ -39,6 +39,13 @@ pub(super) const CODES: &[Code] = &[
         "The principal does not exist",
         "No workload and no ServiceAccount has the identity that an AuthorizationPolicy names.",
         "Write TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT of an account that exists.",
+    ),
+    code(
+        "KIA0107",
+        Info,
+        "The principal is of another cluster only",
+        "The account that an AuthorizationPolicy names is known only from objects that the label topology.istio.io/cluster places on another cluster than this one (global.multiCluster.clusterName). Kiali calls the severity `unknown`.",
+        "See to it that the clusters share their root; or create the account here.",
     ),
     code(
         "KIA0108",
@@ -117,4 +124,12 @@ pub(super) const CODES: &[Code] = &[
         "Clients send TLS to workloads that do not terminate it.",
         "Change the rule or the policy.",
     ),
+    code(
+        "KIA1301",
+        Warning,
+        "No AuthorizationPolicy covers a workload",
+        "Mutual TLS tells who calls; nothing tells who may. Off unless asked for with `--include KIA1301`, as Kiali ignores it by default.",
+        "Write an AuthorizationPolicy for the workload or its namespace.",
+    )
+    .only_when_asked(),
 ];

@@ -21,6 +21,15 @@ pub struct Code {
     pub explanation: &'static str,
     /// What to do.
     pub advice: &'static str,
+    /// Whether it is raised only when asked for.
+    pub optional: bool,
+}
+
+impl Code {
+    const fn only_when_asked(mut self) -> Self {
+        self.optional = true;
+        self
+    }
 }
 
 const fn code(
@@ -30,7 +39,7 @@ const fn code(
     explanation: &'static str,
     advice: &'static str,
 ) -> Code {
-    Code { code, severity, title, explanation, advice }
+    Code { code, severity, title, explanation, advice, optional: false }
 }
 
 /// Every code that is raised, in order.
@@ -54,10 +63,11 @@ pub fn markdown() -> String {
             Warning => "warning",
             Severity::Info => "info",
         };
+        let asked = if code.optional { " (only with `--include`)" } else { "" };
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "\n## {}: {}\n\nSeverity: {severity}\n\n{}\n\n{}\n",
+            "\n## {}: {}\n\nSeverity: {severity}{asked}\n\n{}\n\n{}\n",
             code.code, code.title, code.explanation, code.advice
         );
     }

@@ -1,11 +1,15 @@
 //! What clients send against what servers accept, by the engine's own decisions: rules that make connections fail or send
 //! them in clear ([`rules`]), and services for which automatic mTLS does less than one thinks ([`services`]).
 
+pub(super) mod callers;
 mod faces;
 mod hosts;
 mod rules;
 mod services;
 
+use mutua_model::AppProtocol;
+
+use self::callers::Callers;
 use super::Findings;
 use crate::engine::Engine;
 use crate::host::Hosts;
@@ -21,7 +25,12 @@ pub(super) fn check(engine: &Engine, out: &mut Findings) {
         hosts::check(engine, rule, &covered, out);
         rules::check(engine, (rule, &covered), &mut faces, out);
     }
-    for at in 0..engine.services.len() {
+    let mut callers = Callers::new(engine);
+    for (at, service) in engine.services.iter().enumerate() {
         services::check(engine, at, &mut faces, out);
+        for (position, _) in service.ports.iter().enumerate().filter(|(_, port)| port.protocol != AppProtocol::Udp) {
+            callers.meet(service, (at, position), &mut faces);
+        }
     }
+    callers.tell(out);
 }
