@@ -160,6 +160,8 @@ pub struct ControlPlane {
     pub socket: PathBuf,
     /// The root bundle's file.
     pub root_file: PathBuf,
+    /// What its parts share.
+    pub parts: Arc<Parts>,
     tasks: JoinSet<Result<(), StartError>>,
     shutdown: CancellationToken,
     _lease: FileLease,
@@ -219,7 +221,7 @@ impl ControlPlane {
         spawn_keepers(&mut tasks, &parts, &settings, configuration, &shutdown);
         let generation = parts.world.current().generation;
         tracing::info!(%listen, %api, generation, "the control plane is ready");
-        Ok(Self { listen, api, socket, root_file, tasks, shutdown, _lease: lease })
+        Ok(Self { listen, api, socket, root_file, parts, tasks, shutdown, _lease: lease })
     }
 
     /// Waits until it has stopped: because of its shutdown token, or because a part failed.

@@ -58,6 +58,14 @@ impl Random {
         list[self.below(list.len())]
     }
 
+    /// A text, of the kind that breaks those who believe it.
+    pub fn text(&mut self) -> String {
+        if self.once_in(40) {
+            return "long ".repeat(self.below(3000));
+        }
+        self.one_of(&TEXTS).to_owned()
+    }
+
     /// A length: mostly short, now and then long, never above `longest`.
     pub fn length(&mut self, longest: usize) -> usize {
         let short = if self.once_in(8) { longest } else { longest.min(12) };
@@ -70,3 +78,30 @@ impl Random {
 pub fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }
+
+const TEXTS: [&str; 24] = [
+    "",
+    "a",
+    "cart.shop.svc.cluster.local",
+    "cluster.local",
+    "shop/front",
+    "*",
+    "*.shop",
+    "10.0.0.1",
+    "::1",
+    "..",
+    "/etc/passwd",
+    "\"",
+    "a\nb",
+    "\r\n",
+    "\0",
+    "\u{1b}[31m",
+    "\u{202e}txt",
+    "\u{e9}",
+    "\u{1f980}",
+    "{}",
+    "%s%n",
+    "null",
+    "-1",
+    "18446744073709551616",
+];

@@ -157,6 +157,8 @@ impl Kept {
         let (draft, before) = (self.store.draft(&name)?, self.store.open_file(&name)?);
         let mut changed: BTreeMap<&str, &Resource> = change.resources.iter().map(|one| (one.name.as_str(), one)).collect();
         let removed: BTreeSet<&str> = change.removed.iter().map(String::as_str).collect();
+        // What is given and taken away at once is gone.
+        changed.retain(|name, _| !removed.contains(name));
         let failed = |source| self.store.failed(&name, source);
         let mut writing = Writing { to: BufWriter::new(draft), resources: 0 };
         let mut head = Head {

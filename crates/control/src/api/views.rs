@@ -1,6 +1,6 @@
 //! What the API shows, in its JSON form.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -261,11 +261,12 @@ pub(super) fn text(text: &str) -> Option<String> {
 }
 
 pub(super) fn unix(time: SystemTime) -> i64 {
-    OffsetDateTime::from(time).unix_timestamp()
+    let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    time.duration_since(UNIX_EPOCH).map_or_else(|before| -seconds(before.duration()), seconds)
 }
 
 pub(super) fn at(seconds: i64) -> SystemTime {
-    let since = std::time::Duration::from_secs(seconds.unsigned_abs());
+    let since = Duration::from_secs(seconds.unsigned_abs());
     if seconds < 0 { UNIX_EPOCH } else { UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH) }
 }
 

@@ -1,9 +1,24 @@
 //! Everything that reads hostile bytes.
 
+pub mod admin;
 pub mod client_hello;
+pub mod control_api;
+pub mod discovery;
 pub mod first_bytes;
+pub mod kept;
+pub mod requests;
+pub mod spiffe_id;
 
 use crate::Target;
 
 /// All targets.
-pub const ALL: &[&Target] = &[&first_bytes::TARGET, &client_hello::TARGET];
+pub const ALL: &[&Target] = &[
+    &admin::TARGET,
+    &client_hello::TARGET,
+    &control_api::TARGET,
+    &discovery::TARGET,
+    &first_bytes::TARGET,
+    &kept::TARGET,
+    &requests::TARGET,
+    &spiffe_id::TARGET,
+];

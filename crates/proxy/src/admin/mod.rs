@@ -11,7 +11,7 @@ use crate::certificate::{Certificates, Status};
 use crate::settings::Workload;
 use crate::sidecar::Sidecar;
 
-pub use serve::{bind_socket, serve_tcp, serve_unix};
+pub use serve::{bind_socket, serve_connection, serve_tcp, serve_unix};
 
 /// What the pages show.
 #[derive(Clone)]

@@ -75,16 +75,24 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     tokio::spawn(async move {
-        let service = service_fn(|request: Request<Incoming>| {
-            let answer = respond(&admin, pages, &request);
-            async move { Ok::<_, Infallible>(answer) }
-        });
-        let mut server = hyper::server::conn::http1::Builder::new();
-        server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false).max_buf_size(MAX_HEAD);
-        // A client that goes away is no event.
-        let _ = tokio::time::timeout(LONGEST, server.serve_connection(TokioIo::new(stream), service)).await;
+        serve_connection(admin, pages, stream).await;
         drop(slot);
     });
+}
+
+/// Serves `pages` over one connection, to its end or to a bound of time.
+pub async fn serve_connection<S>(admin: Admin, pages: Pages, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let service = service_fn(|request: Request<Incoming>| {
+        let answer = respond(&admin, pages, &request);
+        async move { Ok::<_, Infallible>(answer) }
+    });
+    let mut server = hyper::server::conn::http1::Builder::new();
+    server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false).max_buf_size(MAX_HEAD);
+    // A client that goes away is no event.
+    let _ = tokio::time::timeout(LONGEST, server.serve_connection(TokioIo::new(stream), service)).await;
 }
 
 fn respond(admin: &Admin, pages: Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {

@@ -15,6 +15,7 @@ use tonic::transport::Channel;
 
 use crate::certificate::Certificates;
 use crate::control_plane::{Backoff, chain};
+use crate::kept::Kept;
 use crate::sidecar::Sidecar;
 use crate::world::{Change, labels};
 
@@ -109,7 +110,7 @@ async fn discover(
             response = responses.message() => match response {
                 Ok(Some(response)) => {
                     *backoff = Backoff::new();
-                    answer(sidecar, certificates, &response)
+                    answer(sidecar, &certificates.kept, &response)
                 }
                 Ok(None) => return "the control plane ended the stream".to_owned(),
                 Err(status) => return chain(&status),
@@ -162,8 +163,9 @@ fn by_name(addresses: Vec<String>) -> DeltaDiscoveryRequest {
 }
 
 /// Takes a response over, and says so or why not.
-fn answer(sidecar: &Sidecar, certificates: &Certificates, response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
-    let error_detail = match take_over(sidecar, certificates, response) {
+#[must_use]
+pub fn answer(sidecar: &Sidecar, kept: &Kept, response: &DeltaDiscoveryResponse) -> DeltaDiscoveryRequest {
+    let error_detail = match take_over(sidecar, kept, response) {
         Ok(()) => None,
         Err(message) => {
             tracing::error!(type_url = response.type_url, message, "a configuration is refused; the last one stays in force");
@@ -178,11 +180,11 @@ fn answer(sidecar: &Sidecar, certificates: &Certificates, response: &DeltaDiscov
     }
 }
 
-fn take_over(sidecar: &Sidecar, certificates: &Certificates, response: &DeltaDiscoveryResponse) -> Result<(), String> {
+fn take_over(sidecar: &Sidecar, kept: &Kept, response: &DeltaDiscoveryResponse) -> Result<(), String> {
     if response.type_url == PeerWorkload::TYPE_URL {
         return learn(sidecar, response);
     }
-    let (was_ready, kept) = (sidecar.world.current().is_ready(), sidecar.world.kept());
+    let (was_ready, by_kept) = (sidecar.world.current().is_ready(), sidecar.world.kept().is_some());
     let change = Change {
         type_url: &response.type_url,
         generation: &response.system_version_info,
@@ -190,9 +192,13 @@ fn take_over(sidecar: &Sidecar, certificates: &Certificates, response: &DeltaDis
         removed: &response.removed_resources,
     };
     sidecar.world.apply(&change).map_err(|error| error.to_string())?;
+    // Of a type that is not known here, nothing is in force.
+    if !TYPES.contains(&change.type_url) {
+        return Ok(());
+    }
     // On the disk before the control plane is told, so that no restart goes back behind what it counts on.
-    certificates.kept.keep(&change);
-    if kept.is_some() {
+    kept.keep(&change);
+    if by_kept {
         tracing::info!(generation = response.system_version_info, "the control plane is followed again");
     }
     let now = sidecar.world.current();
