@@ -1,6 +1,6 @@
 //! Keeps the world up with its source: a valid change comes into force, an invalid one is told of and changes nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use mutua_identity::Ca;
 use tokio_util::sync::CancellationToken;
 
 use crate::revision::Phase;
+use crate::sign::reroot;
 use crate::source::watch::Watch;
 use crate::source::{Reading, Sink, Source};
 use crate::start::{Parts, ROOT_FILE};
@@ -71,7 +72,7 @@ pub async fn reread<S: Source, K: Sink>(
             }
             Event::Retry => pending.take().unwrap_or_else(|| configuration.reading.clone()),
             Event::SigningCa => {
-                if !ca_dir.as_deref().is_some_and(|folder| reload_ca(folder, parts)) {
+                if !ca_dir.as_deref().is_some_and(|folder| reroot::replaced(parts, folder)) {
                     continue;
                 }
                 pending.take().unwrap_or_else(|| configuration.reading.clone())
@@ -123,33 +124,6 @@ fn write_roots(state: &StateDir, ca: &Ca) {
     if let Err(error) = state.write(ROOT_FILE, ca.bundle().to_pem().as_bytes(), PUBLIC) {
         tracing::error!(%error, "the root bundle for joining workloads is not up to date");
     }
-}
-
-fn reload_ca(folder: &Path, parts: &Parts) -> bool {
-    match Ca::from_dir(folder) {
-        Ok(ca) if !keeps_roots(&parts.ca.load(), &ca) => {
-            parts.metrics.config_error();
-            let folder = folder.display();
-            tracing::error!(%folder, "the signing CA is not changed: its bundle leaves out a root that is trusted now");
-            false
-        }
-        Ok(ca) => {
-            parts.ca.store(Arc::new(ca));
-            tracing::info!(folder = %folder.display(), "the signing CA is read again");
-            true
-        }
-        Err(error) => {
-            parts.metrics.config_error();
-            tracing::error!(%error, "the signing CA is not changed; the one in use stays");
-            false
-        }
-    }
-}
-
-/// A root that goes away at once would end every leaf that hangs on it.
-fn keeps_roots(old: &Ca, new: &Ca) -> bool {
-    let new = new.bundle().roots_pem();
-    old.bundle().roots_pem().iter().all(|root| new.contains(root))
 }
 
 async fn tell(sink: &impl Sink, parts: &Parts) {

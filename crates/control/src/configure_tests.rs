@@ -64,7 +64,7 @@ fn invalid(digest: &str) -> Reading {
 async fn valid_readings_come_into_force_and_invalid_ones_are_told_of() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = Arc::new(StateDir::open(folder.path()).expect("opened"));
-    let parts = crate::start::parts_for_tests(&state, &valid("a"));
+    let parts = crate::start::parts_for_tests(&state, &valid("a"), None);
     let (say, readings) = mpsc::channel(1);
     let (heard, mut hear) = mpsc::unbounded_channel();
     let (show, mut shown) = watch::channel(None);
@@ -106,9 +106,7 @@ async fn another_signer_under_the_same_roots_renews_the_own_certificate() {
 
     let folder = tempfile::tempdir().expect("a folder");
     let state = Arc::new(StateDir::open(folder.path()).expect("opened"));
-    let parts = Arc::new(crate::start::parts_for_tests(&state, &valid("a")));
-    parts.ca.store(Arc::new(Ca::from_dir(plugged).expect("complete")));
-    parts.world.apply(&valid("a"), &parts.trust()).expect("in force");
+    let parts = Arc::new(crate::start::parts_for_tests(&state, &valid("a"), Some(plugged)));
     let (_say, readings) = mpsc::channel(1);
     let (heard, mut hear) = mpsc::unbounded_channel();
     let (show, _shown) = watch::channel(None);
@@ -116,6 +114,8 @@ async fn another_signer_under_the_same_roots_renews_the_own_certificate() {
     let configuration = Configuration { source, sink: Shown(show), reading: valid("a"), state };
     let shutdown = CancellationToken::new();
     tokio::spawn(Arc::clone(&parts.keeper).keep(shutdown.clone()));
+    let (leading, stop) = (Arc::clone(&parts), shutdown.clone());
+    tokio::spawn(async move { reroot::lead(&leading, stop).await });
     let (running, stop, ca_dir) = (Arc::clone(&parts), shutdown.clone(), Some(plugged.to_owned()));
     tokio::spawn(async move { reread(configuration, &running, ca_dir, stop).await });
     hear.recv().await.expect("it follows");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use mutua_identity::{Ca, Credentials, TrustDomain};
+use mutua_identity::{Ca, Credentials, TrustBundle, TrustDomain};
 use mutua_wire::certificate::istio_certificate_service_server::IstioCertificateServiceServer;
 use mutua_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use mutua_wire::mesh::mesh_report_server::MeshReportServer;
@@ -28,6 +28,7 @@ use crate::rollout::{self, Rollouts};
 use crate::settings::{MAX_LEAF_TTL, MIN_LEAF_TTL, Settings};
 use crate::sign::issued::IssuedLeaves;
 use crate::sign::own::{Own, OwnError, own_names};
+use crate::sign::remembered::Remembered;
 use crate::sign::reroot;
 use crate::sign::rotation::{self, Rotation};
 use crate::sign::service::{LeafTtl, Signer};
@@ -125,6 +126,8 @@ pub struct Parts {
     pub ca: Arc<ArcSwap<Ca>>,
     /// The change of its root, when one is under way.
     pub rotation: Arc<Rotation>,
+    /// Proxies from before this start whose leaves have not ended.
+    pub remembered: Remembered,
     /// Told when roots, or the demand to renew, have changed.
     pub retrust: Notify,
     /// The own certificate.
@@ -198,8 +201,9 @@ impl ControlPlane {
         let First { reading, rejected, before } = source.first().await.map_err(StartError::Config)?;
         let Ok(mesh) = &reading.mesh else { return Err(StartError::Config(Rejected::default())) };
         let trust_domain = TrustDomain::new(&mesh.config.trust_domain)?;
+        let remembered = Remembered::load(Arc::clone(&state));
         let (ca, record) = match &settings.ca_dir {
-            Some(folder) => (Ca::from_dir(folder)?, None),
+            Some(folder) => plugged(&state, folder, &remembered)?,
             None => rotation::load(&state, &trust_domain)?,
         };
         let trust = trust(&ca, record.as_ref());
@@ -214,7 +218,7 @@ impl ControlPlane {
         let listen = tcp.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let bound = api::bind(settings.api, &state.join(SOCKET)).await?;
         let (api, socket, root_file) = (bound.address, state.join(SOCKET), state.join(ROOT_FILE));
-        let parts = Arc::new(parts(&settings, &state, world, (ca, record), source.name(), listen)?);
+        let parts = Arc::new(parts(&settings, &state, world, (ca, record, remembered), (source.name(), listen))?);
         let mut tasks = JoinSet::new();
         spawn_servers(&mut tasks, &parts, &settings, (tcp, bound), &shutdown);
         let configuration = Configuration { source, sink: StatusFile::new(Arc::clone(&state)), reading, state };
@@ -244,6 +248,21 @@ impl ControlPlane {
     }
 }
 
+/// The plugged-in CA, and the change of its root since proxies were last told of roots.
+fn plugged(
+    state: &StateDir,
+    folder: &std::path::Path,
+    remembered: &Remembered,
+) -> Result<(Ca, Option<rotation::Record>), StartError> {
+    let expected = remembered.with(&Registry::default(), SystemTime::now());
+    // A bundle that nobody hangs on, or that cannot be read, is not waited for.
+    let told = state.read(ROOT_FILE)?.and_then(|text| TrustBundle::from_pem(&String::from_utf8_lossy(&text)).ok());
+    rotation::load_plugged(state, folder, told.filter(|_| !expected.is_empty()), expected).map_err(|error| match error {
+        rotation::RotationError::Ca(error) => StartError::Ca(error),
+        other => StartError::Rotation(other),
+    })
+}
+
 async fn stopped_for(shutdown: &CancellationToken, patience: Duration) {
     shutdown.cancelled().await;
     tokio::time::sleep(patience).await;
@@ -253,17 +272,17 @@ fn parts(
     settings: &Settings,
     state: &Arc<StateDir>,
     world: Arc<World>,
-    (ca, record): (Ca, Option<rotation::Record>),
-    source: String,
-    listen: SocketAddr,
+    (ca, record, remembered): (Ca, Option<rotation::Record>, Remembered),
+    (source, listen): (String, SocketAddr),
 ) -> Result<Parts, StartError> {
     let (ca, metrics) = (Arc::new(ArcSwap::from_pointee(ca)), Arc::new(Metrics::default()));
     let names = own_names(listen, &settings.advertise);
     let ttl = settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL);
     let keeper = Own::begin(Arc::clone(&ca), Arc::clone(&world), Arc::clone(&metrics), names, ttl)?;
-    let rotation = Rotation::new(Arc::clone(state), Arc::clone(&ca), record, settings.ca_dir.is_none());
+    let rotation = Rotation::new(Arc::clone(state), Arc::clone(&ca), record, settings.ca_dir.clone());
     Ok(Parts {
         rotation: Arc::new(rotation),
+        remembered,
         retrust: Notify::new(),
         registry: Arc::new(Registry::default()),
         leaves: Arc::new(IssuedLeaves::default()),
@@ -349,11 +368,18 @@ fn spawn_keepers(
 
 /// The parts of a control plane that listens nowhere, over the first reading.
 #[cfg(test)]
-pub(crate) fn parts_for_tests(state: &Arc<StateDir>, reading: &crate::source::Reading) -> Parts {
+pub(crate) fn parts_for_tests(
+    state: &Arc<StateDir>,
+    reading: &crate::source::Reading,
+    ca_dir: Option<&std::path::Path>,
+) -> Parts {
     let arguments = ["c", "--config", "c", "--state", "s"];
-    let settings = <crate::settings::Command as clap::Parser>::try_parse_from(arguments).expect("valid").settings;
-    let (ca, _) = rotation::load(state, &TrustDomain::new("cluster.local").expect("a name")).expect("a CA");
+    let mut settings = <crate::settings::Command as clap::Parser>::try_parse_from(arguments).expect("valid").settings;
+    settings.ca_dir = ca_dir.map(std::path::Path::to_owned);
+    let own = || rotation::load(state, &TrustDomain::new("cluster.local").expect("a name")).expect("a CA").0;
+    let ca = ca_dir.map_or_else(own, |folder| Ca::from_dir(folder).expect("a CA"));
     let before = crate::world::Before::default();
     let world = World::begin(Arc::clone(state), reading, &before, &trust(&ca, None), false).expect("begins");
-    parts(&settings, state, Arc::new(world), (ca, None), "a test".to_owned(), settings.listen).expect("made")
+    let remembered = Remembered::load(Arc::clone(state));
+    parts(&settings, state, Arc::new(world), (ca, None, remembered), ("a test".to_owned(), settings.listen)).expect("made")
 }

@@ -152,3 +152,64 @@ async fn taken_back_while_leaves_are_renewed_the_old_root_stays() {
     let (after, _) = proxy.bundle().await;
     assert_eq!(after, before);
 }
+
+#[tokio::test]
+async fn a_root_that_grows_old_is_changed_by_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("config")).expect("made");
+    std::fs::write(folder.path().join("config/shop.yaml"), common::SHOP).expect("written");
+    let own = folder.path().join("state/ca");
+    std::fs::create_dir_all(&own).expect("made");
+    let made = std::time::SystemTime::now() - Duration::from_secs(3650 * 24 * 3600 * 81 / 100);
+    let domain = mutua_identity::TrustDomain::new("cluster.local").expect("a domain");
+    let old = mutua_identity::Ca::load_or_create_at(&own, &domain, made).expect("made");
+    let settings = common::settings(folder.path());
+    let mesh = Mesh::over(folder, settings).await.expect("starts");
+    let renewed = |answer: &serde_json::Value| phase(answer) == "none" && answer["signer"] != old.signer().serial;
+    let answer = mesh.until("/api/v1/ca", renewed).await;
+    assert_eq!(answer["roots"].as_array().map(Vec::len), Some(1), "{answer}");
+    let mesh = mesh.restart().await;
+    assert_eq!(mesh.get("/api/v1/ca").await["signer"], answer["signer"], "once is enough");
+}
+
+#[tokio::test]
+async fn a_plugged_in_root_is_changed_by_its_files_and_waits_for_the_proxy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let domain = mutua_identity::TrustDomain::new("cluster.local").expect("a domain");
+    let [old, new] = ["old", "new"].map(|name| {
+        let path = folder.path().join(name);
+        std::fs::create_dir(&path).expect("made");
+        mutua_identity::Ca::load_or_create(&path, &domain).expect("made");
+        path
+    });
+    let ca_dir = folder.path().join("plugged");
+    std::fs::create_dir(&ca_dir).expect("made");
+    let plug = |from: &std::path::Path| {
+        for name in ["ca-key.pem", "cert-chain.pem", "root-cert.pem", "ca-cert.pem"] {
+            std::fs::copy(from.join(name), ca_dir.join(name)).expect("copied");
+        }
+    };
+    plug(&old);
+    let mesh = Mesh::with(|settings| settings.ca_dir = Some(ca_dir.clone())).await;
+    let leaf = mesh.join(PROXY).await;
+    let mut proxy = Proxy::connect(&mesh, &leaf).await;
+    let (before, _) = proxy.bundle().await;
+    mesh.until("/api/v1/proxies", |answer| answer["proxies"].to_string().contains(leaf.serial())).await;
+    plug(&new);
+    let (both, renew_not_before) = proxy.bundle().await;
+    assert_eq!((both.roots_pem().len(), renew_not_before), (2, 0), "the old root stays, though the files leave it out");
+    mesh.until("/api/v1/ca", |answer| phase(answer) == "reissue").await;
+    let (_, renew_not_before) = proxy.bundle().await;
+    assert!(renew_not_before > 0);
+    let named = "it has not renewed its certificate";
+    mesh.until("/api/v1/ca", |answer| answer["rotation"]["waitingFor"][0]["reason"] == named).await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let fresh = renew(&mesh, &leaf).await;
+    proxy.show(&fresh).await;
+    mesh.until("/api/v1/ca", |answer| phase(answer) == "none").await;
+    let (after, _) = proxy.bundle().await;
+    assert_eq!(after.roots_pem().len(), 1);
+    assert_ne!(after, before);
+    let (status, answer) = mesh.api("POST", "/api/v1/ca/rotate", "{}").await;
+    assert!(status == 409 && answer.to_string().contains("--ca-dir"), "{answer}");
+}

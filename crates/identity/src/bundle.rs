@@ -70,6 +70,15 @@ impl TrustBundle {
         self.roots.iter().any(|root| root.as_ref() == der)
     }
 
+    /// The roots, PEM, that a signer hangs on: itself, or those that signed the last of its chain.
+    #[cfg(feature = "issuer")]
+    pub(crate) fn above(&self, signer: &[u8], chain_pem: &[String]) -> Vec<String> {
+        let last = chain_pem.last().and_then(|text| CertificateDer::from_pem_slice(text.as_bytes()).ok());
+        let last = last.as_deref().unwrap_or(signer);
+        let of = |root: &&CertificateDer<'static>| root.as_ref() == signer || is_signed_by(last, root);
+        self.roots.iter().filter(of).map(|root| pem("CERTIFICATE", root)).collect()
+    }
+
     /// Whether one of the roots signed `der`.
     #[cfg(feature = "issuer")]
     pub(crate) fn signed(&self, der: &[u8]) -> bool {

@@ -20,6 +20,12 @@ pub fn renewal_due(issued: SystemTime, not_after: SystemTime, random: u32) -> Sy
     issued + life * share / 1000
 }
 
+/// When a root is to be changed by itself: before a fifth of its life remains (as Istio's rotator).
+#[must_use]
+pub fn root_due(not_before: SystemTime, not_after: SystemTime) -> SystemTime {
+    not_after - not_after.duration_since(not_before).unwrap_or_default() / 5
+}
+
 /// How long to wait after the `failures`-th failed attempt in a row (from 1). It never waits past half of what is
 /// left of the leaf, so that attempts grow denser as its end comes near.
 #[must_use]
@@ -49,6 +55,14 @@ mod tests {
             prop_assert!(pause >= FIRST_PAUSE.min(LONGEST_PAUSE) && pause <= LONGEST_PAUSE);
             prop_assert!(left == 0 || pause <= Duration::from_secs(left));
         }
+    }
+
+    #[test]
+    fn a_root_is_due_when_a_fifth_of_its_life_remains() {
+        let start = SystemTime::UNIX_EPOCH;
+        let of = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(root_due(of(100), of(1100)), of(900));
+        assert_eq!(root_due(of(100), of(50)), of(50));
     }
 
     #[test]

@@ -117,7 +117,11 @@ async fn ca_abort(State(parts): State<Arc<Parts>>) -> Result<Json<ca::CaView>, F
 
 fn unchanged(error: &RotationError) -> Failure {
     let status = match error {
-        RotationError::Plugged | RotationError::UnderWay | RotationError::None | RotationError::TooLate => StatusCode::CONFLICT,
+        RotationError::Plugged
+        | RotationError::PutBack
+        | RotationError::UnderWay
+        | RotationError::None
+        | RotationError::TooLate => StatusCode::CONFLICT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     Failure::new(status, error.to_string())

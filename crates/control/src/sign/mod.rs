@@ -3,7 +3,9 @@
 
 pub mod issued;
 pub mod own;
+pub mod remembered;
 pub mod reroot;
+mod root_files;
 pub mod rotation;
 pub mod service;
 pub mod tokens;

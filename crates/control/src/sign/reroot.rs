@@ -1,10 +1,13 @@
 //! Leads a change of root through its stages: who is waited for, and when it goes on.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
 
+use mutua_identity::{Ca, IdentityError};
 use tokio_util::sync::CancellationToken;
 
+use super::remembered;
 use super::rotation::{Record, RootPhase, RotationError};
 use crate::Parts;
 use crate::names::WorkloadName;
@@ -13,6 +16,8 @@ use crate::revision::Phase;
 
 /// How often proxies are looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long it takes until a change that could not begin by itself is tried again.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// A proxy that a change of root waits for.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -52,14 +57,51 @@ pub fn abort(parts: &Parts) -> Result<(), RotationError> {
     Ok(())
 }
 
-/// Leads until `shutdown`.
+/// Takes over the files of a plugged-in CA that have changed. Returns whether anything changed.
+pub fn replaced(parts: &Parts, folder: &Path) -> bool {
+    let next = Ca::from_dir(folder).and_then(|next| match next.signer().not_after {
+        end if end <= SystemTime::now() => Err(IdentityError::SignerExpired(time::OffsetDateTime::from(end).to_string())),
+        _ => Ok(next),
+    });
+    let done = next.map_err(RotationError::Ca).and_then(|next| parts.rotation.replaced(next, known(parts)));
+    match done {
+        Ok(false) => tracing::info!(folder = %folder.display(), "the signing CA is read again"),
+        Ok(true) => tracing::info!(
+            folder = %folder.display(),
+            "the signing CA has another root: a change of root begins, the former CA signs until all proxies trust it"
+        ),
+        Err(error) => {
+            parts.metrics.config_error();
+            tracing::error!(%error, "the signing CA is not changed; the one in use stays");
+            return false;
+        }
+    }
+    true
+}
+
+/// Leads until `shutdown`. A root of our own is changed before a fifth of its life remains.
 pub async fn lead(parts: &Parts, shutdown: CancellationToken) {
+    let (mut kept, mut begun) = (Instant::now(), None::<Instant>);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
         }
-        let Some(record) = parts.rotation.record() else { continue };
+        if kept.elapsed() >= remembered::PERIOD {
+            parts.remembered.keep(&parts.registry, SystemTime::now());
+            kept = Instant::now();
+        }
+        let Some(record) = parts.rotation.record() else {
+            let due = parts.rotation.due().is_some_and(|due| due <= SystemTime::now());
+            if due && begun.is_none_or(|last| last.elapsed() >= AGAIN) {
+                begun = Some(Instant::now());
+                tracing::warn!("less than a fifth of the root's life remains");
+                if let Err(error) = begin(parts) {
+                    tracing::error!(%error, "the root is not changed; it is tried again");
+                }
+            }
+            continue;
+        };
         if !in_force(parts, &record) || !waiting(parts, &record).is_empty() {
             continue;
         }
@@ -113,16 +155,14 @@ fn missing(parts: &Parts, record: &Record, proxy: &Proxy) -> Option<&'static str
 
 /// The proxies that hang on the root now, with the end of their leaves.
 fn known(parts: &Parts) -> BTreeMap<WorkloadName, i64> {
-    let now = unix(SystemTime::now());
-    let proxies = parts.registry.proxies().into_iter().map(|(name, proxy)| (name, end(&proxy)));
-    proxies.filter(|(_, end)| *end > now).collect()
+    parts.remembered.with(&parts.registry, SystemTime::now())
 }
 
-fn end(proxy: &Proxy) -> i64 {
+pub(super) fn end(proxy: &Proxy) -> i64 {
     proxy.report.as_ref().map_or(0, |report| report.certificate_not_after)
 }
 
-fn unix(time: SystemTime) -> i64 {
+pub(super) fn unix(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -1,34 +1,27 @@
-//! A change of the mesh's own root, in stages, so that nobody is without trust at any moment:
+//! A change of the mesh's root, in stages, so that nobody is without trust at any moment:
 //!
 //! 1. `trust`: everybody gets the new root beside the old one, and acknowledges it;
 //! 2. `reissue`: the new root signs, and every leaf that hangs on the old one is renewed;
 //! 3. the old root goes, when no proxy shows a leaf of it any more.
 //!
-//! Where it stands is kept on the disk before anything follows from it; a restart goes on from there.
+//! The mesh's own root is changed by `mutua ca rotate`, and by itself before a fifth of its life remains; a plugged-in one
+//! when the files of `--ca-dir` change. Where it stands is kept on the disk before anything follows from it; a restart
+//! goes on from there.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use mutua_identity::{Ca, IdentityError, TrustDomain};
+use mutua_identity::schedule::root_due;
+use mutua_identity::{Ca, IdentityError, TrustBundle, TrustDomain};
 use serde::{Deserialize, Serialize};
 
+use super::root_files::{self, CURRENT, NEXT, RECORD};
 use crate::names::WorkloadName;
-use crate::state::{PRIVATE, PUBLIC, StateDir, StateError};
+use crate::state::{StateDir, StateError};
 
-/// The folder of the CA, in the state folder.
-pub(crate) const CURRENT: &str = "ca";
-/// The folder of the root that takes the other's place, in the state folder.
-const NEXT: &str = "next-ca";
-/// A folder on its way from one name to the other.
-const BETWEEN: &str = "moved-ca";
-/// The record of the change, in the state folder.
-const RECORD: &str = "ca-rotation.json";
-/// The files of a CA, the key first.
-const FILES: [(&str, u32); 4] =
-    [("ca-key.pem", PRIVATE), ("cert-chain.pem", PUBLIC), ("root-cert.pem", PUBLIC), ("ca-cert.pem", PUBLIC)];
 /// How far the CA dates leaves back, seconds (Istio's two minutes).
 const BACKDATED: i64 = 120;
 
@@ -58,9 +51,25 @@ pub struct Record {
     pub aborted: bool,
     /// The proxies that hang on the root that goes, with the end of the leaf each is known to show, Unix seconds.
     pub expected: BTreeMap<WorkloadName, i64>,
+    /// Of a plugged-in CA: the roots from before the change, PEM. They are trusted until it is over.
+    #[serde(default)]
+    pub before: Option<String>,
+    /// Of a plugged-in CA: serial number of the new signer, and the roots to come, PEM.
+    #[serde(default)]
+    pub target: Option<String>,
+}
+
+/// What tells one plugged-in CA from another.
+fn target(ca: &Ca) -> String {
+    format!("{}\n{}", ca.signer().serial, ca.bundle().to_pem())
 }
 
 impl Record {
+    fn begin(expected: BTreeMap<WorkloadName, i64>, before: Option<String>) -> Self {
+        let now = unix_now();
+        Self { phase: RootPhase::Trust, began: now, since: now, aborted: false, expected, before, target: None }
+    }
+
     /// The NotBefore from which on leaves surely hang on the root that stays; 0 while nothing is to be renewed. It has
     /// whole seconds, and within the second of the switch either root may have signed.
     #[must_use]
@@ -73,8 +82,11 @@ impl Record {
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
     /// The CA is somebody else's.
-    #[error("the signing CA comes from --ca-dir: change its files there, adding the new root to root-cert.pem first")]
+    #[error("the signing CA comes from --ca-dir: put other files there, and the change goes through the same stages")]
     Plugged,
+    /// A change of a plugged-in CA is to be taken back.
+    #[error("the signing CA comes from --ca-dir: put the former files there again to take the change back")]
+    PutBack,
     /// A change is under way.
     #[error("a change of root is under way (`mutua ca rotate --status`); --abort takes it back")]
     UnderWay,
@@ -95,11 +107,11 @@ pub enum RotationError {
     Record(serde_json::Error),
 }
 
-/// The mesh's own root, and the change of it.
+/// The mesh's root, and the change of it.
 pub struct Rotation {
     state: Arc<StateDir>,
-    /// Whether the root is ours to change.
-    own: bool,
+    /// The folder of a plugged-in CA; without one the root is ours to change.
+    plugged: Option<PathBuf>,
     ca: Arc<ArcSwap<Ca>>,
     record: Mutex<Option<Record>>,
 }
@@ -109,20 +121,57 @@ pub struct Rotation {
 /// # Errors
 /// Files that cannot be read.
 pub fn load(state: &StateDir, trust_domain: &TrustDomain) -> Result<(Ca, Option<Record>), RotationError> {
-    repair(state)?;
-    let Some(record) = read(state)? else { return Ok((own(state, trust_domain)?, None)) };
+    let Some(record) = root_files::read(state)?.filter(|record| record.before.is_none()) else {
+        // What a crash left of a change that had not begun, or was over.
+        root_files::remove_next(state)?;
+        return Ok((root_files::own(state, trust_domain)?, None));
+    };
     if record.phase == RootPhase::Install {
-        install(state)?;
-        return Ok((own(state, trust_domain)?, None));
+        root_files::install(state)?;
+        return Ok((root_files::own(state, trust_domain)?, None));
     }
-    Ok((compose(state, &record)?, Some(record)))
+    Ok((root_files::compose(state, &record)?, Some(record)))
+}
+
+/// The plugged-in CA of `folder` to begin with. `known`: the roots that proxies were given last; those that the files
+/// leave out now stay trusted until nobody hangs on them.
+///
+/// # Errors
+/// Files that cannot be read.
+pub fn load_plugged(
+    state: &StateDir,
+    folder: &std::path::Path,
+    known: Option<TrustBundle>,
+    expected: BTreeMap<WorkloadName, i64>,
+) -> Result<(Ca, Option<Record>), RotationError> {
+    let ca = Ca::from_dir(folder)?;
+    let record = match root_files::read(state)?.filter(|record| record.before.is_some()) {
+        Some(record) => record,
+        None => match known.filter(|known| needs_stages(known, None, &ca)) {
+            Some(known) => {
+                let record = Record { target: Some(target(&ca)), ..Record::begin(expected, Some(known.to_pem())) };
+                root_files::write(state, &record)?;
+                record
+            }
+            None => return Ok((ca, None)),
+        },
+    };
+    let before = TrustBundle::from_pem(record.before.as_deref().unwrap_or_default())?;
+    Ok((ca.trusting(&before), Some(record)))
+}
+
+/// Whether a CA cannot take the place of another at once: a root goes, or it signs below one that signed nothing before.
+fn needs_stages(known: &TrustBundle, anchors: Option<&[String]>, next: &Ca) -> bool {
+    let (known, kept) = (known.roots_pem(), next.bundle().roots_pem());
+    let anchors = anchors.unwrap_or(&known);
+    known.iter().any(|root| !kept.contains(root)) || next.anchors().iter().any(|root| !anchors.contains(root))
 }
 
 impl Rotation {
-    /// Over the CA that [`load`] gave, with its record. `own`: the root is not plugged in.
+    /// Over the CA that [`load`] or [`load_plugged`] gave, with its record.
     #[must_use]
-    pub fn new(state: Arc<StateDir>, ca: Arc<ArcSwap<Ca>>, record: Option<Record>, own: bool) -> Self {
-        Self { state, own, ca, record: Mutex::new(record) }
+    pub fn new(state: Arc<StateDir>, ca: Arc<ArcSwap<Ca>>, record: Option<Record>, plugged: Option<PathBuf>) -> Self {
+        Self { state, plugged, ca, record: Mutex::new(record) }
     }
 
     /// The change under way.
@@ -131,23 +180,58 @@ impl Rotation {
         self.lock().clone()
     }
 
+    /// Whether the CA is plugged in.
+    #[must_use]
+    pub fn is_plugged(&self) -> bool {
+        self.plugged.is_some()
+    }
+
+    /// When the root is changed by itself; `None` of a plugged-in one.
+    #[must_use]
+    pub fn due(&self) -> Option<SystemTime> {
+        let ca = self.ca.load();
+        (!self.is_plugged()).then(|| root_due(ca.signer().not_before, ca.signer().not_after))
+    }
+
     /// Begins a change: a new root is made and trusted beside the old one. `expected`: the proxies that are known.
     ///
     /// # Errors
     /// A change is under way, the root is not ours, or the state folder cannot be written.
     pub fn begin(&self, trust_domain: &TrustDomain, expected: BTreeMap<WorkloadName, i64>) -> Result<(), RotationError> {
-        if !self.own {
+        if self.is_plugged() {
             return Err(RotationError::Plugged);
         }
         let mut record = self.lock();
         if record.is_some() {
             return Err(RotationError::UnderWay);
         }
-        let folder = self.state.create_dir(NEXT)?;
-        Ca::load_or_create(&folder, trust_domain)?;
-        let now = unix_now();
-        let begun = Record { phase: RootPhase::Trust, began: now, since: now, aborted: false, expected };
-        self.enter(&mut record, begun)
+        root_files::remove_next(&self.state)?;
+        Ca::load_or_create(&self.state.create_dir(NEXT)?, trust_domain)?;
+        self.enter(&mut record, Record::begin(expected, None))
+    }
+
+    /// Takes over the files of a plugged-in CA that have changed: at once where nobody can notice, else in stages. Returns
+    /// whether stages are needed.
+    ///
+    /// # Errors
+    /// The state folder cannot be written; nothing is changed then.
+    pub fn replaced(&self, next: Ca, expected: BTreeMap<WorkloadName, i64>) -> Result<bool, RotationError> {
+        let (mut record, current) = (self.lock(), self.ca.load_full());
+        let to = target(&next);
+        if record.as_ref().is_some_and(|record| record.target.as_ref() == Some(&to)) {
+            return Ok(true);
+        }
+        if record.is_none() && !needs_stages(current.bundle(), Some(current.anchors()), &next) {
+            self.ca.store(Arc::new(next));
+            return Ok(false);
+        }
+        // The current CA goes on signing. Where a change was under way, it begins anew from what is trusted by now.
+        let before = current.bundle().to_pem();
+        let begun = Record { target: Some(to), ..Record::begin(expected, Some(before)) };
+        root_files::write(&self.state, &begun)?;
+        self.ca.store(Arc::new(Ca::clone(&current).trusting(next.bundle())));
+        *record = Some(begun);
+        Ok(true)
     }
 
     /// Takes a change back: the new root goes as the old one would have gone.
@@ -158,24 +242,19 @@ impl Rotation {
         let mut record = self.lock();
         let Some(known) = record.clone() else { return Err(RotationError::None) };
         match known.phase {
+            _ if known.before.is_some() => Err(RotationError::PutBack),
             _ if known.aborted => Err(RotationError::UnderWay),
             RootPhase::Install => Err(RotationError::TooLate),
             // No leaf hangs on the new root yet.
-            RootPhase::Trust => {
-                self.ca.store(Arc::new(Ca::from_dir(&self.state.join(CURRENT))?));
-                self.finish(&mut record)
-            }
-            RootPhase::Reissue => {
-                swap(&self.state)?;
-                self.enter(&mut record, Record { aborted: true, since: unix_now(), ..known })
-            }
+            RootPhase::Trust => self.finish(&mut record),
+            RootPhase::Reissue => self.enter(&mut record, Record { aborted: true, since: unix_now(), ..known }),
         }
     }
 
     /// Goes to the next stage; the last one puts the new root in the old one's place.
     ///
     /// # Errors
-    /// The state folder cannot be written; the change stays where it stands.
+    /// The state folder cannot be written, or the files cannot be read; the change stays where it stands.
     pub fn advance(&self, expected: BTreeMap<WorkloadName, i64>) -> Result<(), RotationError> {
         let mut record = self.lock();
         let Some(known) = record.clone() else { return Err(RotationError::None) };
@@ -185,32 +264,33 @@ impl Rotation {
                 self.enter(&mut record, next)
             }
             RootPhase::Reissue | RootPhase::Install => {
-                let next = Record { phase: RootPhase::Install, since: unix_now(), ..known };
-                self.write(&next)?;
-                install(&self.state)?;
-                self.ca.store(Arc::new(Ca::from_dir(&self.state.join(CURRENT))?));
-                *record = None;
-                Ok(())
+                if !known.aborted && known.before.is_none() {
+                    root_files::write(&self.state, &Record { phase: RootPhase::Install, since: unix_now(), ..known })?;
+                    root_files::install(&self.state)?;
+                }
+                self.finish(&mut record)
             }
         }
     }
 
     /// Records `next` on the disk, then lets it count.
     fn enter(&self, record: &mut Option<Record>, next: Record) -> Result<(), RotationError> {
-        self.write(&next)?;
-        self.ca.store(Arc::new(compose(&self.state, &next)?));
+        let ca = match (&self.plugged, &next.before) {
+            (Some(folder), Some(before)) => Ca::from_dir(folder)?.trusting(&TrustBundle::from_pem(before)?),
+            _ => root_files::compose(&self.state, &next)?,
+        };
+        root_files::write(&self.state, &next)?;
+        self.ca.store(Arc::new(ca));
         *record = Some(next);
         Ok(())
     }
 
-    fn write(&self, record: &Record) -> Result<(), RotationError> {
-        let text = serde_json::to_vec_pretty(record).map_err(RotationError::Record)?;
-        Ok(self.state.write(RECORD, &text, PRIVATE)?)
-    }
-
+    /// Ends a change: only the files in place count.
     fn finish(&self, record: &mut Option<Record>) -> Result<(), RotationError> {
+        let ca = Ca::from_dir(self.plugged.as_deref().unwrap_or(&self.state.join(CURRENT)))?;
         self.state.remove(RECORD)?;
-        remove_next(&self.state)?;
+        root_files::remove_next(&self.state)?;
+        self.ca.store(Arc::new(ca));
         *record = None;
         Ok(())
     }
@@ -220,69 +300,11 @@ impl Rotation {
     }
 }
 
-/// The CA of a stage: the signer, trusting the other root too.
-fn compose(state: &StateDir, record: &Record) -> Result<Ca, RotationError> {
-    let (old, next) = (Ca::from_dir(&state.join(CURRENT))?, Ca::from_dir(&state.join(NEXT))?);
-    Ok(match record.phase {
-        RootPhase::Trust => old.trusting(next.bundle()),
-        RootPhase::Reissue | RootPhase::Install => next.trusting(old.bundle()),
-    })
-}
-
-/// The files of the next CA become those of the CA. Done again after a crash, it ends in the same.
-fn install(state: &StateDir) -> Result<(), RotationError> {
-    if state.join(NEXT).join("ca-cert.pem").exists() {
-        for (name, mode) in FILES {
-            if let Some(content) = state.read(&format!("{NEXT}/{name}"))? {
-                state.write(&format!("{CURRENT}/{name}"), &content, mode)?;
-            }
-        }
-    }
-    state.remove(RECORD)?;
-    remove_next(state)
-}
-
-/// The two CAs change places: the folders, in three steps of which each is undone by [`repair`].
-fn swap(state: &StateDir) -> Result<(), RotationError> {
-    let (current, next, between) = (state.join(CURRENT), state.join(NEXT), state.join(BETWEEN));
-    rename(&current, &between)?;
-    rename(&next, &current)?;
-    rename(&between, &next)
-}
-
-/// A crash within [`swap`] leaves the folder in between: it goes back to where one is missing.
-fn repair(state: &StateDir) -> Result<(), RotationError> {
-    let between = state.join(BETWEEN);
-    if !between.exists() {
-        return Ok(());
-    }
-    let missing = if state.join(CURRENT).exists() { NEXT } else { CURRENT };
-    rename(&between, &state.join(missing))
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), RotationError> {
-    let failed = |source| StateError { path: to.to_owned(), action: "put in place", source };
-    Ok(std::fs::rename(from, to).map_err(failed)?)
-}
-
-/// The CA of the state folder, made when there is none.
-fn own(state: &StateDir, trust_domain: &TrustDomain) -> Result<Ca, RotationError> {
-    Ok(Ca::load_or_create(&state.create_dir(CURRENT)?, trust_domain)?)
-}
-
-fn remove_next(state: &StateDir) -> Result<(), RotationError> {
-    for (name, _) in FILES {
-        state.remove(&format!("{NEXT}/{name}"))?;
-    }
-    Ok(())
-}
-
-fn read(state: &StateDir) -> Result<Option<Record>, RotationError> {
-    let Some(text) = state.read(RECORD)? else { return Ok(None) };
-    serde_json::from_slice(&text).map(Some).map_err(RotationError::Record)
-}
-
-fn unix_now() -> i64 {
+pub(super) fn unix_now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+#[path = "rotation_tests.rs"]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rcgen::{
@@ -37,10 +38,13 @@ pub struct Issued {
 }
 
 /// A signing CA: self-signed, or an intermediate of somebody else's.
+#[derive(Clone)]
 pub struct Ca {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Arc<Issuer<'static, KeyPair>>,
     signer: CertificateInfo,
     intermediates: Vec<String>,
+    /// The roots that the signer hangs on, PEM.
+    anchors: Vec<String>,
     bundle: TrustBundle,
 }
 
@@ -51,9 +55,23 @@ impl Ca {
     /// # Errors
     /// Files that are incomplete or do not fit each other, or a folder that cannot be written.
     pub fn load_or_create(folder: &Path, trust_domain: &TrustDomain) -> Result<Self, IdentityError> {
-        if !files::exists(folder) {
-            let (key, certificate) = self_signed(trust_domain)?;
-            files::write_root(folder, &key, &certificate)?;
+        Self::load_or_create_at(folder, trust_domain, SystemTime::now())
+    }
+
+    /// As [`Ca::load_or_create`]; a root that has to be made begins its life at `now`. Files that were being written when
+    /// the process died are completed: a key without a certificate has signed nothing yet.
+    ///
+    /// # Errors
+    /// As [`Ca::load_or_create`].
+    pub fn load_or_create_at(folder: &Path, trust_domain: &TrustDomain, now: SystemTime) -> Result<Self, IdentityError> {
+        let begun = files::begun_root(folder)?;
+        if begun.is_some() || !files::exists(folder) {
+            let key = begun.as_ref().map_or_else(PrivateKey::generate, |(key, _)| PrivateKey::from_pem(key))?;
+            let certificate = match begun.and_then(|(_, certificate)| certificate) {
+                Some(certificate) => certificate,
+                None => self_signed(&key, trust_domain, now)?,
+            };
+            files::write_root(folder, &key.to_pkcs8_pem(), &certificate)?;
         }
         Self::from_dir(folder)
     }
@@ -83,7 +101,8 @@ impl Ca {
             .ok_or_else(|| at_certificate(format!("it does not chain to a root of {}", texts.root_path.display())))?;
         let pair = KeyPair::from_pem(&texts.key).map_err(|_| unusable(&texts.key_path, "unusable key".to_owned()))?;
         let issuer = Issuer::from_ca_cert_der(signer_der, pair).map_err(|error| at_certificate(error.to_string()))?;
-        Ok(Self { issuer, signer, intermediates, bundle })
+        let anchors = bundle.above(ders[0].as_ref(), &intermediates);
+        Ok(Self { issuer: Arc::new(issuer), signer, intermediates, anchors, bundle })
     }
 
     /// The same CA, handing out further roots beside its own: both are trusted while one takes the other's place.
@@ -97,6 +116,12 @@ impl Ca {
     #[must_use]
     pub fn bundle(&self) -> &TrustBundle {
         &self.bundle
+    }
+
+    /// The roots that leaves of this CA chain to, PEM.
+    #[must_use]
+    pub fn anchors(&self) -> &[String] {
+        &self.anchors
     }
 
     /// What the signing certificate says.
@@ -151,7 +176,7 @@ impl Ca {
         }
         let not_after = (now + ttl).min(self.signer.not_after);
         let params = leaf_params(id, names, now - BACKDATED, not_after)?;
-        let signed = params.signed_by(key, &self.issuer).map_err(|error| IdentityError::Crypto(error.to_string()))?;
+        let signed = params.signed_by(key, &*self.issuer).map_err(|error| IdentityError::Crypto(error.to_string()))?;
         Ok((pem("CERTIFICATE", signed.der()), not_after))
     }
 }
@@ -184,19 +209,17 @@ fn serial() -> Result<SerialNumber, IdentityError> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-fn self_signed(trust_domain: &TrustDomain) -> Result<(String, String), IdentityError> {
-    let key = PrivateKey::generate()?;
+fn self_signed(key: &PrivateKey, trust_domain: &TrustDomain, now: SystemTime) -> Result<String, IdentityError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, trust_domain.as_str());
-    let now = SystemTime::now();
     params.not_before = (now - BACKDATED).into();
     params.not_after = (now + ROOT_LIFE).into();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(serial()?);
     let signed = params.self_signed(key.pair()).map_err(|error| IdentityError::Crypto(error.to_string()))?;
-    Ok((key.to_pkcs8_pem(), pem("CERTIFICATE", signed.der())))
+    Ok(pem("CERTIFICATE", signed.der()))
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

@@ -46,6 +46,23 @@ pub(super) fn exists(folder: &Path) -> bool {
     ISTIO.all().any(|name| folder.join(name).exists())
 }
 
+/// What stands of a self-signed root that was being written when its process died: the key, and the certificate if any of
+/// its files is there. `None` when the set is complete, not begun, or somebody else's.
+pub(super) fn begun_root(folder: &Path) -> Result<Option<(String, Option<String>)>, IdentityError> {
+    let read = |name: &str| match fs::read_to_string(folder.join(name)) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(reason) => Err(IdentityError::File { path: folder.join(name), reason }),
+    };
+    // Written last.
+    if folder.join(ISTIO.certificate).exists() {
+        return Ok(None);
+    }
+    let (chain, root) = (read("cert-chain.pem")?, read(ISTIO.root)?);
+    let Some(key) = read(ISTIO.key)?.filter(|_| root.is_none() || root == chain) else { return Ok(None) };
+    Ok(Some((key, chain)))
+}
+
 /// Reads a complete set of files.
 pub(super) fn read(folder: &Path) -> Result<Texts, IdentityError> {
     let names = if folder.join(TLS.certificate).exists() { &TLS } else { &ISTIO };
@@ -68,8 +85,8 @@ pub(super) fn read(folder: &Path) -> Result<Texts, IdentityError> {
     })
 }
 
-/// Writes a self-signed root as a complete set: key first, so that a crash in between leaves a set that is refused as
-/// incomplete instead of one that signs with a key nobody can find again.
+/// Writes a self-signed root as a complete set: key first, so that a crash in between leaves a set that [`begun_root`]
+/// finds, instead of a certificate with a key nobody can find again.
 pub(super) fn write_root(folder: &Path, key_pem: &str, certificate_pem: &str) -> Result<(), IdentityError> {
     write(&folder.join(ISTIO.key), key_pem, PRIVATE)?;
     for name in ["cert-chain.pem", "root-cert.pem", "ca-cert.pem"] {
