@@ -1,5 +1,6 @@
 //! `mutua-proxy`: the sidecar alone, for images that hold nothing else.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -21,7 +22,10 @@ fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MUTUA_LOG").unwrap_or_else(|_| "info".into());
     // A log that cannot be written (a full disk) must never end what it tells of: the library would complain on stderr
     // and panic when that fails too.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false).init();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    // Colours are for terminals, not for files.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || !std::io::stderr().is_terminal();
+    builder.with_ansi(!plain).init();
     match mutua_proxy::run(&cli.settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -174,7 +174,7 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     let mut inherited = if settings.take_over { Inherited::ask(&folder).map_err(StartError::TakeOver)? } else { None };
     let listeners = Listeners::bind(&addresses, &folder, inherited.as_mut())?;
     let dialer = Dialer { mark: settings.mark };
-    let log = AccessLogger::stdout(settings.access_log)?;
+    let log = AccessLogger::stdout(&settings.access_log)?;
     let mut sidecar = Sidecar::new(Arc::new(World::default()), dialer, Box::new(Redirected), log);
     sidecar.gate = Gate::new(settings.limits.of_this_process());
     sidecar.tls_folders.clone_from(&settings.tls_dir);

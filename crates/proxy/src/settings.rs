@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::access_log::AccessLogSettings;
 use crate::limits::Limits;
 use crate::redirect::{INBOUND_PORT, OUTBOUND_PORT, PROXY_ID};
 
@@ -53,9 +54,9 @@ pub struct Settings {
     /// A folder below which files named by a DestinationRule may be read
     #[arg(long, value_name = "DIR")]
     pub tls_dir: Vec<PathBuf>,
-    /// Which connections are logged, as JSON lines on stdout
-    #[arg(long, value_name = "WHICH", default_value = "refused")]
-    pub access_log: AccessLog,
+    /// The access log
+    #[command(flatten)]
+    pub access_log: AccessLogSettings,
     /// How long open connections may go on after SIGTERM, such as 5s
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub drain: Duration,

@@ -31,7 +31,7 @@ pub const SERVER: &str = "spiffe://cluster.local/ns/shop/sa/server";
 /// A certificate authority.
 pub struct Authority {
     ca: Ca,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Default for Authority {
@@ -45,15 +45,38 @@ impl Authority {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = Ca::load_or_create(folder.path(), &TrustDomain::new("cluster.local").unwrap()).unwrap();
-        Self { ca, _folder: folder }
+        Self { ca, folder }
     }
 
     /// A leaf for `id`, good for an hour.
     pub fn leaf(&self, id: &str) -> Credentials {
+        self.leaf_for(id, Duration::from_secs(3600))
+    }
+
+    /// A leaf for `id` that ends after `ttl`.
+    pub fn leaf_for(&self, id: &str, ttl: Duration) -> Credentials {
         let key = PrivateKey::generate().unwrap();
         let csr = certificate_request(&key).unwrap();
-        let issued = self.ca.sign(&csr, &id.parse().unwrap(), Duration::from_secs(3600)).unwrap();
+        let issued = self.ca.sign(&csr, &id.parse().unwrap(), ttl).unwrap();
         Credentials::new(&key, &issued.chain_pem).unwrap()
+    }
+
+    /// A leaf without any SPIFFE id, which our own CA would not sign: openssl does.
+    pub fn nameless_leaf(&self) -> Credentials {
+        let key = PrivateKey::generate().unwrap();
+        let file = |name: &str| self.folder.path().join(name);
+        std::fs::write(file("nameless.key"), key.to_pkcs8_pem()).unwrap();
+        let openssl = |arguments: &[&str]| {
+            let mut command = std::process::Command::new("openssl");
+            let output = command.args(arguments).current_dir(self.folder.path()).output().expect("openssl is installed");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        };
+        openssl(&["req", "-new", "-key", "nameless.key", "-subj", "/O=nobody", "-out", "nameless.csr"]);
+        std::fs::write(file("nameless.ext"), "subjectAltName=DNS:nobody.example\nextendedKeyUsage=clientAuth\n").unwrap();
+        let signed = ["x509", "-req", "-in", "nameless.csr", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem", "-CAcreateserial"];
+        openssl(&[&signed[..], &["-days", "1", "-extfile", "nameless.ext", "-out", "nameless.pem"]].concat());
+        let chain = std::fs::read_to_string(file("nameless.pem")).unwrap();
+        Credentials::new(&key, &[chain]).unwrap()
     }
 
     /// Its root, PEM.
@@ -92,6 +115,8 @@ pub struct Running {
     pub address: SocketAddr,
     /// Where its connections wanted to go.
     pub wanted: Wanted,
+    /// Its connections' tasks.
+    pub tasks: TaskTracker,
     /// Ends it.
     pub stop: CancellationToken,
 }
@@ -115,9 +140,10 @@ impl Running {
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(Arc::clone(&sidecar).serve(listener, direction, TaskTracker::new(), stop.clone()));
+        let tasks = TaskTracker::new();
+        tokio::spawn(Arc::clone(&sidecar).serve(listener, direction, tasks.clone(), stop.clone()));
         tokio::spawn(mutua_proxy::drain::follow(Arc::clone(&sidecar), stop.clone()));
-        Self { sidecar, address, wanted, stop }
+        Self { sidecar, address, wanted, tasks, stop }
     }
 
     /// Sends the sidecar one resource.

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub drained_by_force: AtomicU64,
     /// Access-log lines that could not be written in time.
     pub log_lines_lost: AtomicU64,
+    /// Refusals without a line of their own in the access log, because there were too many of their kind.
+    pub log_lines_left_out: AtomicU64,
 }
 
 type Counter = fn(&Series) -> &AtomicU64;
@@ -119,6 +121,13 @@ impl Metrics {
         number("mutua_connections_open", "Connections that are open.", "gauge", connections.count() as u64);
         let lost = self.log_lines_lost.load(Ordering::Relaxed);
         number("mutua_access_log_lines_lost_total", "Access-log lines that could not be written in time.", "counter", lost);
+        let left_out = self.log_lines_left_out.load(Ordering::Relaxed);
+        number(
+            "mutua_access_log_lines_left_out_total",
+            "Refusals without a line of their own in the access log.",
+            "counter",
+            left_out,
+        );
         if let Some(certificate) = certificate {
             let end = certificate.not_after;
             number("mutua_certificate_expiration_timestamp_seconds", "When the certificate ends.", "gauge", end);
