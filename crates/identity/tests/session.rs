@@ -161,6 +161,8 @@ fn http_names_are_selected_only_where_asked_for() {
         (true, &[&b"istio-http/1.1"[..], b"istio", b"http/1.1"][..], Some("http/1.1")),
         (true, &[&b"istio-h2"[..], b"istio", b"h2"][..], Some("h2")),
         (false, &[&b"istio"[..]][..], None),
+        // Who selects it has to speak it.
+        (false, &[&b"istio-peer-exchange"[..], b"istio", b"h2"][..], None),
     ] {
         let mut client = End::new(Session::client(&mesh.client(&[CART]), None, offered).unwrap());
         let mut server = End::new(Session::server(&mesh.server(), http).unwrap());

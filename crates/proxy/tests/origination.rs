@@ -187,6 +187,19 @@ async fn the_name_comes_from_the_request_where_the_rule_has_none() {
     refused(&client, b"GET / HTTP/1.1\r\n\r\n", Reason::HostMissing).await;
 }
 
+/// Bytes that look like a request are none on a TCP port: the chain is verified, no name is sent or checked, as in Istio.
+#[tokio::test]
+async fn nothing_of_tcp_is_taken_for_a_name_where_the_rule_has_none() {
+    let (partner, other) = (Partner::start().await, Partner::start().await);
+    let tls = mesh::ClientTls { sni: String::new(), subject_alt_names: Vec::new(), from_host_header: true, ..simple(&partner) };
+    for request in [&b"GET / HTTP/1.1\r\nHost: other.example\r\n\r\n"[..], b"hello"] {
+        let client = sidecar(partner.folder.path(), Protocol::Tcp, tls.clone(), partner.address).await;
+        call(&client, request, "- ").await;
+    }
+    let client = sidecar(partner.folder.path(), Protocol::Tcp, tls, other.address).await;
+    refused(&client, b"hello", Reason::UntrustedCertificate).await;
+}
+
 #[tokio::test]
 async fn suites_groups_and_compliance_of_the_mesh_hold_outside_it() {
     let partner = Partner::start().await;

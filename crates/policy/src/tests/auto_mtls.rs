@@ -63,6 +63,29 @@ fn a_rule_without_tls_leaves_auto_mtls_on_and_an_empty_tls_turns_it_off() {
     let pool = format!("{{{host}, trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: 1}}}}}}}}");
     assert_eq!(tls(&rule("bar", "r", &pool)), (ClientTlsMode::IstioMutual, true));
     assert_eq!(tls(&rule("bar", "r", &format!("{{{host}, trafficPolicy: {{tls: {{}}}}}}"))), (ClientTlsMode::Disable, false));
+    let named = format!("{{{host}, trafficPolicy: {{tls: {{sni: x.y}}}}}}");
+    assert_eq!(tls(&rule("bar", "r", &named)), (ClientTlsMode::Disable, false), "a name is no mode");
+}
+
+#[test]
+fn strict_and_permissive_are_the_same_to_clients() {
+    for namespace in ["bar", "istio-system"] {
+        let client = |mode: &str| {
+            let policy = policy(namespace, "p", &format!("{{mtls: {{mode: {mode}}}}}"));
+            ask(&engine(&policy), "foo/sleep", "web.bar:8000").client
+        };
+        assert_eq!(client("STRICT"), client("PERMISSIVE"));
+        assert!(client("STRICT").auto);
+        assert_eq!(client("DISABLE").tls, ClientTlsMode::Disable);
+    }
+}
+
+#[test]
+fn a_strict_workload_of_a_disabled_namespace_is_lost_to_clients() {
+    let policies = policy("bar", "default", "{mtls: {mode: DISABLE}}")
+        + &policy("bar", "web", "{selector: {matchLabels: {app: web}}, mtls: {mode: STRICT}}");
+    let answer = ask(&engine(&policies), "foo/sleep", "web.bar:8000");
+    assert_eq!((answer.client.tls, answer.outcome), (ClientTlsMode::Disable, Outcome::Refused));
 }
 
 const HEADLESS: &str = r"---

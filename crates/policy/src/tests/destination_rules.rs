@@ -138,6 +138,12 @@ fn credential_names_need_a_workload_selector() {
     assert_eq!((answer.client.tls, answer.outcome), (Mutual, Outcome::Plaintext), "Istio drops the TLS context");
     let selected = rule("foo", "r", &format!("{{{HOST}, workloadSelector: {{matchLabels: {{app: sleep}}}}, {mutual}}}"));
     assert_eq!(ask(&engine(&selected), "foo/sleep", "web.bar:8000").outcome, Outcome::Refused, "an HTTP port, PERMISSIVE");
+    let roots = rule(
+        "foo",
+        "r",
+        &format!("{{{HOST}, trafficPolicy: {{tls: {{mode: SIMPLE, credentialName: \"configmap://foo/roots\"}}}}}}"),
+    );
+    assert_eq!(ask(&engine(&roots), "foo/sleep", "web.bar:9000").outcome, Outcome::Tls, "a ConfigMap counts everywhere");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod contract;
 mod decisions;
 mod destination_rules;
 mod edge_cases;
+mod edge_table;
 #[path = "../../benches/generated.rs"]
 mod generated;
 mod peer_authentications;

@@ -43,6 +43,8 @@ fn an_empty_selector_is_none() {
 fn a_selector_in_the_root_namespace_is_ignored_everywhere() {
     let ignored = policy("istio-system", "x", "{selector: {matchLabels: {app: web}}, mtls: {mode: STRICT}}");
     assert_eq!(mode(&ignored), Permissive);
+    let own = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: inside, namespace: istio-system, labels: {app: web}}\n";
+    assert_eq!(workload(&engine(&(ignored + own)), "istio-system/inside").mode, Permissive, "in the root namespace too");
 }
 
 #[test]
@@ -77,6 +79,17 @@ fn port_levels_are_on_target_ports_and_unset_takes_the_workloads_mode() {
     assert_eq!((answer.ports[&80], answer.ports[&90], answer.ports[&8000]), (Disable, Strict, Permissive));
     let step = answer.trace.iter().find(|step| step.rule == "peer-authentication.port").expect("traced");
     assert_eq!((step.object.as_str(), step.file.as_str()), ("PeerAuthentication bar/x", "more.yaml"));
+}
+
+#[test]
+fn port_levels_of_a_policy_without_selector_never_count() {
+    for namespace in ["bar", "istio-system"] {
+        let wide = policy(namespace, "x", "{mtls: {mode: STRICT}, portLevelMtls: {80: {mode: DISABLE}}}");
+        let loaded = Inputs::from_texts([("base.yaml", BASE), ("more.yaml", &wide)]).load().expect("readable");
+        assert!(loaded.errors().count() > 0, "it is rejected");
+        let answer = workload(&Engine::new(Arc::new(loaded.mesh)), "bar/web");
+        assert_eq!((answer.mode, answer.ports[&80]), (Strict, Strict), "{namespace}");
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! One connection, step by step: what was dialled, what the client decides (semantics §3.1), what that means for each
-//! endpoint (§3.2, §3.3), and what the server does with it (§4, and the contract of the command line).
+//! One connection, step by step: what was dialled, what the client decides (`buildUpstreamTLSSettings`),
+//! what that means for each endpoint (`mtlsChecker`), and what the server does with it (its filter chains, and the contract
+//! of the command line).
 
 use std::collections::BTreeSet;
 
@@ -52,9 +53,9 @@ struct Sending {
     tls: ClientTlsMode,
     auto: bool,
     settings: ClientTls,
-    /// The TLS context is dropped, so all goes out in clear (§2.2).
+    /// The TLS context is dropped, so all goes out in clear.
     dropped: bool,
-    /// One transport for all endpoints (§3.2).
+    /// One transport for all endpoints.
     original: bool,
     marks: Option<ClientTlsMode>,
 }
@@ -103,7 +104,7 @@ impl<'m> Reference<'m> {
         }
     }
 
-    /// Unknown destinations (§3.5): as they are, or refused.
+    /// Unknown destinations (PassthroughCluster, BlackHoleCluster): as they are, or refused.
     fn restricted(&self, client: &Unit, mut expected: Expected) -> Expected {
         let policy = scope::outbound_policy(self.mesh, &client.namespace, &client.labels);
         if client.tls_mode == "istio" && policy == OutboundPolicy::RegistryOnly {
@@ -133,7 +134,7 @@ impl<'m> Reference<'m> {
         let of_service = || service.names(self.mesh);
         let given = |otherwise: BTreeSet<String>| if own_names.is_empty() { otherwise } else { own_names.clone() };
         let default_sni = || format!("outbound_.{port}_.{}_.{}", subset.unwrap_or_default(), service.host);
-        // §2.2.
+        // `applyUpstreamTLSSettings`.
         let (sni, names) = match sending.tls {
             ClientTlsMode::Disable => (None, BTreeSet::new()),
             ClientTlsMode::IstioMutual => (Some(own_sni.unwrap_or_else(default_sni)), given(of_service())),
@@ -161,7 +162,7 @@ impl<'m> Reference<'m> {
         Some(collected(expected, places))
     }
 
-    /// §3.1.
+    /// `buildUpstreamTLSSettings`.
     fn sending(&self, service: &Registered, entry: Option<&Entry>, port: u16, subset: Option<&str>) -> Sending {
         let tls = entry.and_then(|entry| entry.of_cluster(port, subset));
         let original = service.passthrough || entry.is_some_and(|entry| entry.dials_original(port, subset));
@@ -189,7 +190,7 @@ impl<'m> Reference<'m> {
         Sending { tls: ClientTlsMode::IstioMutual, auto: true, ..plain }
     }
 
-    /// §3.2 and §3.3: what is sent to one endpoint.
+    /// `mtlsChecker` and the socket matches: what is sent to one endpoint.
     fn sent(&self, sending: &Sending, endpoint: &Endpoint, port: u16) -> ClientTlsMode {
         if sending.dropped {
             return ClientTlsMode::Disable;
@@ -228,7 +229,7 @@ impl<'m> Reference<'m> {
         }
     }
 
-    /// §1.4 for a whole workload: its mode, and that of a port.
+    /// What a workload accepts: its mode, and that of a port.
     pub(super) fn workload(&self, name: &str, port: Option<u16>) -> MtlsMode {
         let unit = self.units.iter().find(|unit| format!("{}/{}", unit.namespace, unit.name) == name).expect("generated");
         peer::accepts(self.mesh, &unit.namespace, &unit.labels, port)
@@ -244,7 +245,7 @@ impl<'m> Reference<'m> {
     }
 }
 
-/// §4.1, as far as a connection is concerned.
+/// The inbound filter chains, as far as a connection is concerned.
 fn becomes(sent: ClientTlsMode, mode: Option<MtlsMode>, http: bool) -> Outcome {
     use ClientTlsMode::{Disable, IstioMutual, Mutual, Simple};
     match (sent, mode) {

@@ -1,22 +1,22 @@
-//! Semantics §1: what a workload accepts, and what clients take a namespace for.
+//! PeerAuthentication (`pilot/pkg/model/authentication.go`, `policy_applier.go`): what a workload accepts, and what clients take a namespace for.
 
 use std::sync::Arc;
 
 use mutua_model::{Labels, Mesh, MtlsMode, PeerAuthentication};
 
-/// §1.3: oldest first, no timestamp before any, then by name, then by namespace.
+/// Oldest first, no timestamp before any, then by name, then by namespace.
 fn oldest_first(mesh: &Mesh) -> Vec<Arc<PeerAuthentication>> {
     let mut all: Vec<_> = mesh.peer_authentications.iter().cloned().collect();
     all.sort_by_key(|policy| (policy.meta.created, policy.meta.name().to_owned(), policy.meta.namespace().to_owned()));
     all
 }
 
-/// §1.2 and §1.3: the one policy without selector that counts in a namespace.
+/// The one policy without selector that counts in a namespace.
 fn wide(mesh: &Mesh, namespace: &str) -> Option<Arc<PeerAuthentication>> {
     oldest_first(mesh).into_iter().find(|policy| policy.meta.namespace() == namespace && policy.selector.is_empty())
 }
 
-/// §1.4: the mode of a workload, on a port or in general.
+/// The mode of a workload, on a port or in general.
 pub(super) fn accepts(mesh: &Mesh, namespace: &str, labels: &Labels, port: Option<u16>) -> MtlsMode {
     let root = &mesh.config.root_namespace;
     let mut mode = MtlsMode::Permissive;
@@ -34,7 +34,7 @@ pub(super) fn accepts(mesh: &Mesh, namespace: &str, labels: &Labels, port: Optio
     }
 }
 
-/// §1.3: of all that match a workload the oldest counts whole.
+/// Of all that match a workload the oldest counts whole.
 fn of_workload(mesh: &Mesh, namespace: &str, labels: &Labels) -> Option<Arc<PeerAuthentication>> {
     oldest_first(mesh).into_iter().find(|policy| {
         let selector = &policy.selector;
@@ -50,7 +50,7 @@ pub(super) fn ports_of(mesh: &Mesh, namespace: &str, labels: &Labels) -> Vec<u16
     of_workload(mesh, namespace, labels).map(|policy| policy.ports.keys().copied().collect()).unwrap_or_default()
 }
 
-/// §1.5: what clients take a namespace for.
+/// What clients take a namespace for.
 pub(super) fn hint(mesh: &Mesh, namespace: &str) -> MtlsMode {
     let of = |namespace: &str| wide(mesh, namespace).and_then(|policy| policy.mode);
     of(namespace).or_else(|| of(&mesh.config.root_namespace)).unwrap_or(MtlsMode::Permissive)

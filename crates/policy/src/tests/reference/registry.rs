@@ -1,4 +1,4 @@
-//! Services and their endpoints as Istio's registries give them (semantics §3.4, §5.4).
+//! Services and their endpoints as Istio's registries give them.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ pub(super) struct Unit {
     pub(super) pod: bool,
 }
 
-/// §3.4.
+/// The label, else what the registry takes it for.
 fn tls_mode(labels: &Labels, otherwise: &str) -> String {
     labels.get(TLS_MODE).cloned().unwrap_or_else(|| otherwise.to_owned())
 }
@@ -64,7 +64,7 @@ pub(super) struct Registered {
     /// Of a ServiceEntry.
     pub(super) entry: bool,
     pub(super) external: bool,
-    /// §3.1: headless, or resolution NONE.
+    /// Headless, or resolution NONE.
     pub(super) passthrough: bool,
     pub(super) headless: bool,
     pub(super) export_to: Vec<String>,
@@ -127,7 +127,7 @@ impl Registered {
         self.ports.iter().find(|one| one.number == port)
     }
 
-    /// §5.4: accounts of all endpoints that serve something, and those the service names, each in every trust domain.
+    /// Accounts of all endpoints that serve something, and those the service names, each in every trust domain.
     pub(super) fn names(&self, mesh: &Mesh) -> BTreeSet<String> {
         let mut names: BTreeSet<String> = self.named_accounts.iter().cloned().collect();
         for endpoint in &self.endpoints {
@@ -146,7 +146,7 @@ impl Registered {
     }
 }
 
-/// §5.3.
+/// SPIFFE ids of Istio.
 pub(super) fn identity(mesh: &Mesh, namespace: &str, account: &str) -> String {
     format!("spiffe://{}/ns/{namespace}/sa/{account}", mesh.config.trust_domain.replace('@', "."))
 }
@@ -231,7 +231,7 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, host: &str, units: &
             })
             .collect(),
     };
-    // §3.4: the host itself is the endpoint.
+    // The host itself is the endpoint.
     if endpoints.is_empty() && entry.workload_selector.is_none() && entry.resolution != Resolution::Static {
         endpoints.push(Endpoint {
             unit: None,
@@ -264,7 +264,7 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, host: &str, units: &
     }
 }
 
-/// §4.3: what a workload's port is declared as: the oldest service that selects it decides, unless its Sidecar lists its
+/// What a workload's port is declared as: the oldest service that selects it decides, unless its Sidecar lists its
 /// ports.
 pub(super) fn declared(mesh: &Mesh, services: &[Registered], unit: &Unit, port: u16) -> AppProtocol {
     let sidecar = super::scope::sidecar(mesh, &unit.namespace, &unit.labels);

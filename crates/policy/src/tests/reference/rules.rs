@@ -1,11 +1,12 @@
-//! Semantics §2.3 to §2.5: which DestinationRule a client uses, and what it says.
+//! Which DestinationRule a client uses, and what it says (`pilot/pkg/model/push_context.go`, `destination_rule.go`,
+//! `sidecar.go`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use mutua_model::{ClientTls, ClientTlsMode, DestinationRule, Labels, Mesh, Subset, TrafficPolicy};
 
-/// A rule after merging (§2.4).
+/// A rule after merging (`mergeDestinationRule`).
 #[derive(Clone)]
 pub(super) struct Entry {
     pub(super) selector: Option<Labels>,
@@ -15,7 +16,7 @@ pub(super) struct Entry {
     subsets: Vec<Subset>,
 }
 
-/// §2.3: a host without a dot belongs to the rule's namespace.
+/// A host without a dot belongs to the rule's namespace.
 fn full(rule: &DestinationRule, mesh: &Mesh) -> String {
     let host = &rule.host;
     if host == "*" || host.contains('.') {
@@ -24,7 +25,7 @@ fn full(rule: &DestinationRule, mesh: &Mesh) -> String {
     format!("{host}.{}.svc.{}", rule.meta.namespace(), mesh.config.cluster_domain)
 }
 
-/// §2.4: with a workloadSelector forced to `.`.
+/// With a workloadSelector forced to `.`.
 fn export_of(rule: &DestinationRule) -> BTreeSet<String> {
     if rule.workload_selector.is_some() {
         return BTreeSet::from([".".to_owned()]);
@@ -101,7 +102,7 @@ fn entries(mesh: &Mesh, host: &str, namespace: &str, belongs: &dyn Fn(&Destinati
     merged
 }
 
-/// §2.3: an exact key first, else the longest wildcard that covers the service's host, ties alphabetical.
+/// An exact key first, else the longest wildcard that covers the service's host, ties alphabetical.
 fn best(mesh: &Mesh, host: &str, namespace: &str, belongs: &dyn Fn(&DestinationRule) -> bool) -> Vec<Entry> {
     let mut keys: Vec<String> = mesh
         .destination_rules
@@ -114,7 +115,7 @@ fn best(mesh: &Mesh, host: &str, namespace: &str, belongs: &dyn Fn(&DestinationR
     keys.first().map(|key| entries(mesh, key, namespace, belongs)).unwrap_or_default()
 }
 
-/// §2.4: the rule that a client in a namespace, with these labels, uses for a service.
+/// The rule that a client in a namespace, with these labels, uses for a service.
 pub(super) fn used(mesh: &Mesh, (client, labels): (&str, &Labels), (host, namespace): (&str, &str)) -> Option<Entry> {
     let root = mesh.config.root_namespace.as_str();
     let mut found =
@@ -140,7 +141,7 @@ impl Entry {
         name.and_then(|name| self.subset(name)).and_then(|subset| subset.policy.as_ref())
     }
 
-    /// §2.5: TLS as built into the cluster.
+    /// TLS as built into the cluster (`MergeTrafficPolicy`).
     pub(super) fn of_cluster(&self, port: u16, subset: Option<&str>) -> Option<ClientTls> {
         let entry =
             |policy: &TrafficPolicy| policy.ports.iter().find(|(number, _)| *number == port).map(|(_, entry)| entry.clone());
@@ -155,7 +156,7 @@ impl Entry {
         }
     }
 
-    /// §3.3: the mode that marks endpoints; a port's entry counts only with tls.
+    /// The mode that marks endpoints; a port's entry counts only with tls.
     pub(super) fn of_endpoint(&self, port: u16, subset: Option<&str>) -> Option<ClientTlsMode> {
         let level = |policy: &TrafficPolicy| {
             let mut with_tls =
@@ -165,7 +166,7 @@ impl Entry {
         self.of_subset(subset).and_then(level).or_else(|| self.policy.as_ref().and_then(level))
     }
 
-    /// §3.1 step 2: PASSTHROUGH in the unmerged policy; for a subset's cluster only in the subset's own.
+    /// PASSTHROUGH in the unmerged policy; for a subset's cluster only in the subset's own.
     pub(super) fn asks_every_endpoint(&self, subset: Option<&str>) -> bool {
         if subset.is_some() {
             return self.of_subset(subset).is_some_and(|policy| policy.passthrough);
@@ -173,7 +174,7 @@ impl Entry {
         self.policy.as_ref().is_some_and(|policy| policy.passthrough)
     }
 
-    /// §3.2: whether the cluster is of type ORIGINAL_DST by its load balancer. A subset's cluster starts as that of the
+    /// Whether the cluster is of type ORIGINAL_DST by its load balancer. A subset's cluster starts as that of the
     /// service, and changes when the subset's own policy, or its entry for the port, says PASSTHROUGH.
     pub(super) fn dials_original(&self, port: u16, subset: Option<&str>) -> bool {
         let entry =

@@ -1,4 +1,4 @@
-//! What a client's sidecar knows of: `exportTo` of services, and the `Sidecar` (semantics §3.8, §4.3).
+//! What a client's sidecar knows of: `exportTo` of services, and the `Sidecar` (`pilot/pkg/model/sidecar.go`).
 
 use std::sync::Arc;
 
