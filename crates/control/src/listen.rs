@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use mutua_identity::stream::TlsStream;
-use mutua_identity::{ServerConfig, SpiffeId};
+use mutua_identity::{CertificateName, ServerConfig, SpiffeId};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -37,6 +37,8 @@ pub struct Peer {
     pub identity: Option<SpiffeId>,
     /// When that certificate ends.
     pub not_after: Option<SystemTime>,
+    /// The names of that certificate and of those above it.
+    pub path: Vec<CertificateName>,
 }
 
 /// One accepted connection.
@@ -96,7 +98,12 @@ async fn handshake(
         Ok(Err(error)) => return tracing::info!(%address, %error, "a TLS handshake with the control plane failed"),
         Err(_) => return tracing::info!(%address, "a TLS handshake with the control plane took too long"),
     };
-    let peer = Peer { address: Some(address), identity: stream.peer_id().cloned(), not_after: stream.peer_not_after() };
+    let peer = Peer {
+        address: Some(address),
+        identity: stream.peer_id().cloned(),
+        not_after: stream.peer_not_after(),
+        path: stream.peer_path(),
+    };
     let proven = peer.identity.is_some();
     let connection = Connection {
         stream,

@@ -18,8 +18,8 @@ pub struct Settings {
     /// Where proxies join and get their configuration, over mutual TLS
     #[arg(long, default_value = "127.0.0.1:15012", value_name = "ADDR:PORT")]
     pub listen: SocketAddr,
-    /// A folder with a signing CA under Istio's file names (ca-cert.pem, ca-key.pem, cert-chain.pem, root-cert.pem)
-    /// instead of a self-signed root in the state folder
+    /// A folder with a signing CA under Istio's file names (ca-cert.pem, ca-key.pem, cert-chain.pem, root-cert.pem, and
+    /// ca-crl.pem with revocation lists) instead of a self-signed root in the state folder
     #[arg(long, value_name = "DIR")]
     pub ca_dir: Option<PathBuf>,
     /// Where the API answers reads over HTTP; writes go to the socket api.sock in the state folder

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -130,6 +131,8 @@ pub struct Parts {
     pub remembered: Remembered,
     /// Told when roots, or the demand to renew, have changed.
     pub retrust: Notify,
+    /// The NotBefore from which on leaves are surely of the plugged-in signer in use, Unix seconds; 0 until it changes.
+    pub resigned: AtomicI64,
     /// The own certificate.
     pub own: Arc<ArcSwap<Credentials>>,
     /// Its keeper.
@@ -140,8 +143,8 @@ pub struct Parts {
     pub source: String,
 }
 
-fn trust(ca: &Ca, record: Option<&rotation::Record>) -> Trust {
-    let renew_not_before = record.map_or(0, rotation::Record::renew_not_before);
+fn trust(ca: &Ca, record: Option<&rotation::Record>, resigned: i64) -> Trust {
+    let renew_not_before = record.map_or(resigned, rotation::Record::renew_not_before);
     Trust { roots: ca.bundle().clone(), renew_not_before }
 }
 
@@ -149,7 +152,7 @@ impl Parts {
     /// Whom everybody is to trust now.
     #[must_use]
     pub fn trust(&self) -> Trust {
-        trust(&self.ca.load(), self.rotation.record().as_ref())
+        trust(&self.ca.load(), self.rotation.record().as_ref(), self.resigned.load(Ordering::Relaxed))
     }
 }
 
@@ -206,7 +209,7 @@ impl ControlPlane {
             Some(folder) => plugged(&state, folder, &remembered)?,
             None => rotation::load(&state, &trust_domain)?,
         };
-        let trust = trust(&ca, record.as_ref());
+        let trust = trust(&ca, record.as_ref(), 0);
         let world = Arc::new(World::begin(Arc::clone(&state), &reading, &before, &trust, !settings.stage_timeout.is_zero())?);
         if let Some(rejected) = &rejected {
             tracing::error!(reason = rejected.summary, "the configuration is invalid; the last good one is in force");
@@ -284,6 +287,7 @@ fn parts(
         rotation: Arc::new(rotation),
         remembered,
         retrust: Notify::new(),
+        resigned: AtomicI64::new(0),
         registry: Arc::new(Registry::default()),
         leaves: Arc::new(IssuedLeaves::default()),
         rollouts: Arc::new(Rollouts::default()),
@@ -379,7 +383,7 @@ pub(crate) fn parts_for_tests(
     let own = || rotation::load(state, &TrustDomain::new("cluster.local").expect("a name")).expect("a CA").0;
     let ca = ca_dir.map_or_else(own, |folder| Ca::from_dir(folder).expect("a CA"));
     let before = crate::world::Before::default();
-    let world = World::begin(Arc::clone(state), reading, &before, &trust(&ca, None), false).expect("begins");
+    let world = World::begin(Arc::clone(state), reading, &before, &trust(&ca, None, 0), false).expect("begins");
     let remembered = Remembered::load(Arc::clone(state));
     parts(&settings, state, Arc::new(world), (ca, None, remembered), ("a test".to_owned(), settings.listen)).expect("made")
 }

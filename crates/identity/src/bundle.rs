@@ -1,17 +1,38 @@
-//! Trust bundles: the roots that a peer's certificate must chain to.
+//! Trust bundles: the roots that a peer's certificate must chain to, and what their CAs have taken back.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 
 #[cfg(feature = "issuer")]
 use crate::certificate;
-use crate::{CertificateInfo, IdentityError};
+use crate::revocation::{CertificateName, RevocationInfo, Revocations};
+use crate::tls::provider;
+use crate::{CertificateInfo, IdentityError, Negotiated};
 
-/// A set of root certificates, at least one, without duplicates, in a fixed order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A set of root certificates, at least one, without duplicates, in a fixed order, with the revocation lists of CAs.
+///
+/// As in Envoy and ztunnel a list that has ended is not relied on: whoever is below its CA is refused. A certificate whose
+/// CA has no list here counts as not revoked (ztunnel; Envoy refuses it), so that a CA of a foreign mesh needs none.
+#[derive(Clone)]
 pub struct TrustBundle {
     roots: Vec<CertificateDer<'static>>,
+    revocations: Arc<Revocations>,
+    /// Made once, of roots and lists, and shared by every configuration.
+    checks: Arc<OnceLock<Checks>>,
+}
+
+/// The library's verifiers of chains.
+#[derive(Clone)]
+pub(crate) struct Checks {
+    pub(crate) of_servers: Arc<WebPkiServerVerifier>,
+    pub(crate) of_clients: Arc<dyn ClientCertVerifier>,
 }
 
 impl TrustBundle {
@@ -32,18 +53,56 @@ impl TrustBundle {
         if roots.is_empty() {
             return Err(IdentityError::malformed("root bundle", "no PEM certificate"));
         }
-        roots.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
-        roots.dedup();
-        Ok(Self { roots })
+        Ok(Self::new(roots, Arc::default()))
     }
 
-    /// The roots of both.
-    #[must_use]
-    pub fn union(&self, other: &Self) -> Self {
-        let mut roots: Vec<_> = self.roots.iter().chain(&other.roots).cloned().collect();
+    /// The same roots, with the revocation lists of a PEM text instead of those before; without text none.
+    ///
+    /// # Errors
+    /// Text without a list, over [`crate::MAX_REVOCATIONS`] bytes, or with one that is malformed or of a kind that is not served
+    /// (delta and indirect lists).
+    pub fn with_revocations(self, pem: Option<&str>) -> Result<Self, IdentityError> {
+        let revocations = pem.map(Revocations::from_pem).transpose()?.unwrap_or_default();
+        let with = Self::new(self.roots, Arc::new(revocations));
+        with.checks()?;
+        Ok(with)
+    }
+
+    fn new(mut roots: Vec<CertificateDer<'static>>, revocations: Arc<Revocations>) -> Self {
         roots.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
         roots.dedup();
-        Self { roots }
+        Self { roots, revocations, checks: Arc::default() }
+    }
+
+    /// Roots and revocation lists of both; a list of `other` takes the place of one of the same CA.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let roots = self.roots.iter().chain(&other.roots).cloned().collect();
+        Self::new(roots, Arc::new(self.revocations.union(&other.revocations)))
+    }
+
+    /// The revocation lists as PEM, one text each.
+    #[must_use]
+    pub fn revocations_pem(&self) -> Vec<String> {
+        self.revocations.to_pem()
+    }
+
+    /// What the revocation lists say of themselves.
+    #[must_use]
+    pub fn revocation_infos(&self) -> Vec<RevocationInfo> {
+        self.revocations.infos().cloned().collect()
+    }
+
+    /// Whether one of these certificates is revoked.
+    #[must_use]
+    pub fn revokes(&self, certificates: &[CertificateName]) -> bool {
+        self.revocations.hold(certificates)
+    }
+
+    /// Whether the peer of a connection has shown a certificate that is revoked, or is below one that is.
+    #[must_use]
+    pub fn revokes_peer(&self, negotiated: &Negotiated) -> bool {
+        self.revokes(&negotiated.peer_path)
     }
 
     /// The roots as PEM, one text each.
@@ -85,12 +144,56 @@ impl TrustBundle {
         self.roots.iter().any(|root| is_signed_by(der, root))
     }
 
-    pub(crate) fn store(&self) -> Result<RootCertStore, IdentityError> {
+    /// The roots themselves.
+    #[cfg(feature = "issuer")]
+    pub(crate) fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
+    }
+
+    /// The lists.
+    #[cfg(feature = "issuer")]
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    pub(crate) fn checks(&self) -> Result<&Checks, IdentityError> {
+        if let Some(made) = self.checks.get() {
+            return Ok(made);
+        }
+        let made = self.make_checks()?;
+        Ok(self.checks.get_or_init(|| made))
+    }
+
+    fn make_checks(&self) -> Result<Checks, IdentityError> {
         let mut store = RootCertStore::empty();
         for root in &self.roots {
             store.add(root.clone()).map_err(|error| IdentityError::malformed("root bundle", error))?;
         }
-        Ok(store)
+        let (store, lists) = (Arc::new(store), || self.revocations.ders());
+        let servers = WebPkiServerVerifier::builder_with_provider(Arc::clone(&store), provider::plain());
+        let servers = servers.with_crls(lists().cloned()).allow_unknown_revocation_status();
+        let clients = WebPkiClientVerifier::builder_with_provider(store, provider::plain());
+        let clients = clients.with_crls(lists().cloned()).allow_unknown_revocation_status();
+        let unusable = |error: rustls::server::VerifierBuilderError| IdentityError::malformed("trust bundle", error);
+        Ok(Checks {
+            of_servers: servers.enforce_revocation_expiration().build().map_err(unusable)?,
+            of_clients: clients.enforce_revocation_expiration().build().map_err(unusable)?,
+        })
+    }
+}
+
+impl PartialEq for TrustBundle {
+    fn eq(&self, other: &Self) -> bool {
+        self.roots == other.roots && self.revocations == other.revocations
+    }
+}
+
+impl Eq for TrustBundle {}
+
+impl fmt::Debug for TrustBundle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.infos().into_iter().map(|root| (root.subject, root.serial)).collect();
+        f.debug_struct("TrustBundle").field("roots", &names).field("revocations", &self.revocation_infos()).finish()
     }
 }
 

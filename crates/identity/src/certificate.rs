@@ -109,7 +109,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes[significant..].iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn time(seconds: i64) -> SystemTime {
+pub(crate) fn time(seconds: i64) -> SystemTime {
     let since = Duration::from_secs(seconds.unsigned_abs());
     if seconds < 0 { SystemTime::UNIX_EPOCH - since } else { SystemTime::UNIX_EPOCH + since }
 }

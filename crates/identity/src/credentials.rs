@@ -94,7 +94,7 @@ impl Credentials {
         if self.not_after() <= now {
             return Err(unfit("it has ended".to_owned()));
         }
-        let verifier = ServerVerifier::new(roots.store()?, Vec::new(), Accept::Chain).map_err(|error| unfit(error.detail))?;
+        let verifier = ServerVerifier::of_mesh(roots.checks()?, Accept::Chain);
         let nobody = ServerName::IpAddress(std::net::Ipv4Addr::UNSPECIFIED.into());
         let since = now.duration_since(SystemTime::UNIX_EPOCH).map_err(|error| unfit(error.to_string()))?;
         let verified = verifier.verify_server_cert(leaf, rest, &nobody, &[], UnixTime::since_unix_epoch(since));

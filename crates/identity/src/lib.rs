@@ -13,6 +13,7 @@ mod error;
 #[cfg(feature = "issuer")]
 pub mod issuer;
 mod key;
+mod revocation;
 pub mod schedule;
 mod spiffe;
 pub mod stream;
@@ -25,6 +26,7 @@ pub use error::IdentityError;
 #[cfg(feature = "issuer")]
 pub use issuer::{Ca, Issued};
 pub use key::{PrivateKey, certificate_request};
+pub use revocation::{CertificateName, MAX_REVOCATIONS, RevocationInfo};
 pub use spiffe::{SpiffeId, SpiffeIdError, TrustDomain};
 pub use tls::{
     Algorithms, ClientConfig, Compliance, MinVersion, Negotiated, Origination, PeerExpectation, ServerConfig, ServerPolicy,

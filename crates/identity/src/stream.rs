@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::{CertificateInfo, ClientConfig, ServerConfig, SpiffeId, TlsError, TlsErrorKind, certificate};
+use crate::{CertificateInfo, CertificateName, ClientConfig, ServerConfig, SpiffeId, TlsError, TlsErrorKind, certificate};
 
 /// A TLS connection over `S`, with what the peer proved.
 pub struct TlsStream<S> {
@@ -52,6 +52,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
     #[must_use]
     pub fn peer_not_after(&self) -> Option<SystemTime> {
         self.peer.as_ref().map(|peer| peer.not_after)
+    }
+
+    /// The names of the peer's certificate and of those between it and its root.
+    #[must_use]
+    pub fn peer_path(&self) -> Vec<CertificateName> {
+        CertificateName::path(self.inner.get_ref().1.peer_certificates().unwrap_or_default())
     }
 
     fn new(inner: tokio_rustls::TlsStream<S>) -> Self {

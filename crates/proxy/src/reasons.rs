@@ -52,11 +52,17 @@ reasons! {
         "The caller opened TLS without showing a certificate."
         "Only callers with a mesh certificate reach this port; a caller with SIMPLE TLS needs ISTIO_MUTUAL.";
     UntrustedCertificate "UNTRUSTED_CERTIFICATE"
-        "The peer's certificate does not chain to a trusted root, is revoked, or is malformed."
+        "The peer's certificate does not chain to a trusted root, or is malformed."
         "Compare the roots of both ends (mutua certs); after a change of root both must be trusted for a while.";
     CertificateExpired "CERTIFICATE_EXPIRED"
         "The peer's certificate has ended or is not valid yet."
         "Look at the peer's renewals (mutua proxy-status) and at the clocks of both machines.";
+    CertificateRevoked "CERTIFICATE_REVOKED"
+        "The peer's certificate, or one above it, is on the revocation list of its CA, or the peer says so of ours; a running connection is closed when the list comes."
+        "The message says whose. A workload that is to go on needs a new certificate by a new join token: mutua token create.";
+    RevocationListUnusable "REVOCATION_LIST_UNUSABLE"
+        "The revocation list of the peer's CA has ended, so that nobody can say whether the peer's certificate is revoked."
+        "Put a new list into ca-crl.pem, beside the CA's other files.";
     CertificateWithoutIdentity "CERTIFICATE_WITHOUT_IDENTITY"
         "The peer's certificate does not hold exactly one SPIFFE id."
         "Issue the certificate with exactly one URI name of the form spiffe://DOMAIN/ns/NAMESPACE/sa/ACCOUNT.";
@@ -147,7 +153,9 @@ impl From<TlsErrorKind> for Reason {
     fn from(kind: TlsErrorKind) -> Self {
         match kind {
             TlsErrorKind::NoCertificate => Self::NoClientCertificate,
-            TlsErrorKind::UnknownIssuer | TlsErrorKind::Revoked | TlsErrorKind::BadCertificate => Self::UntrustedCertificate,
+            TlsErrorKind::UnknownIssuer | TlsErrorKind::BadCertificate => Self::UntrustedCertificate,
+            TlsErrorKind::Revoked => Self::CertificateRevoked,
+            TlsErrorKind::RevocationList => Self::RevocationListUnusable,
             TlsErrorKind::Expired | TlsErrorKind::NotYetValid => Self::CertificateExpired,
             TlsErrorKind::NoIdentity => Self::CertificateWithoutIdentity,
             TlsErrorKind::TrustDomain => Self::ForeignTrustDomain,

@@ -159,7 +159,7 @@ impl Sidecar {
             self.refusals.count(connection, &refusal);
             connection.note(|details| {
                 // A connection that was served and then cut or broken keeps what it was.
-                let cut = matches!(refusal.reason, Reason::PolicyChanged | Reason::Shutdown | Reason::Truncated);
+                let cut = connection.is_cut() || refusal.reason == Reason::Truncated;
                 if details.outcome.is_none() || !(cut || connection.bytes().1 > 0) {
                     details.outcome = Some(Outcome::Refused);
                 }

@@ -61,7 +61,7 @@ impl Drop for Member {
 }
 
 fn configure(plane: &Plane, mode: Mode) {
-    plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before: 0 });
+    plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before: 0, ..Default::default() });
     plane.send("settings", "default", &wire::settings(OutboundPolicy::AllowAny));
     plane.send("inbound", "shop/server", &wire::inbound(mode, &[]));
 }
@@ -198,7 +198,7 @@ async fn a_bad_answer_of_the_ca_never_replaces_a_valid_leaf() {
             let plane = Plane::start().await;
             *plane.shared.ttl.lock().unwrap() = Duration::from_secs(8);
             let member = Member::join(&plane).await;
-            plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before: 0 });
+            plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before: 0, ..Default::default() });
             until("the roots", || member.certificates.world.bundle().is_some()).await;
             let first = member.serial();
             *plane.shared.forge.lock().unwrap() = Some(forge);
@@ -222,7 +222,7 @@ async fn a_root_that_is_about_to_go_renews_leaves_at_once() {
     let seconds = from.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let renew_not_before = i64::try_from(seconds).unwrap() + 1;
     tokio::time::sleep(Duration::from_millis(1100)).await;
-    plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before });
+    plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before, ..Default::default() });
     until("a renewal", || member.serial() != first).await;
     let issued = plane.shared.issued.load(Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(1200)).await;

@@ -224,7 +224,7 @@ async fn what_is_not_complete_is_not_served() {
     let pair = Pair::new(Mode::Strict, Protocol::Tcp, mesh_tls(&[SERVER])).await;
     let late = Running::start(Direction::Outbound, Some(pair.authority.leaf(CLIENT))).await;
     late.wanted.set(pair.app.address);
-    late.put("default", &mesh::TrustBundle { roots: pair.authority.roots(), renew_not_before: 0 });
+    late.put("default", &mesh::TrustBundle { roots: pair.authority.roots(), renew_not_before: 0, ..Default::default() });
     late.put("shop/it", &wire::inbound(Mode::Permissive, &[]));
     let mut settings = wire::settings(OutboundPolicy::AllowAny);
     settings.complete_set.insert("type.googleapis.com/mutua.mesh.v1.Destination".to_owned(), 1);
@@ -245,7 +245,12 @@ async fn an_unusable_resource_changes_nothing() {
     let error = pair.client.try_put("shop/server", &wrong).unwrap_err();
     assert_eq!(error.to_string(), "shop/server: \"not an address\" is no address or prefix");
     assert!(
-        pair.client.try_put("default", &mesh::TrustBundle { roots: vec!["nothing".to_owned()], renew_not_before: 0 }).is_err()
+        pair.client
+            .try_put(
+                "default",
+                &mesh::TrustBundle { roots: vec!["nothing".to_owned()], renew_not_before: 0, ..Default::default() }
+            )
+            .is_err()
     );
     let unset = mesh::InboundPolicy { mode: 0, ..wire::inbound(Mode::Strict, &[]) };
     assert!(pair.client.try_put("shop/it", &unset).is_err(), "a mode that is not set is no mode");

@@ -3,6 +3,7 @@
 //! - [`mesh`]: sidecars over loopback, with the capture rules' answer given by the test, and applications behind them.
 //! - [`wire`]: resources as the control plane would send them.
 //! - [`plane`]: a control plane that does what the test says, over the true protocols.
+//! - [`pki`]: a plugged-in CA with revocation lists, by openssl.
 //! - [`peers`]: callers, of the mesh and foreign; [`hello`]: ClientHellos that no library would send.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
@@ -11,7 +12,10 @@ pub mod cases;
 pub mod hello;
 pub mod mesh;
 pub mod peers;
+pub mod pki;
 pub mod plane;
 pub mod wire;
+
+pub use pki::Pki;
 
 pub use mesh::{App, Authority, CLIENT, PATIENCE, Running, SERVER, Wanted, read_exactly, read_to_end};

@@ -48,6 +48,17 @@ impl Authority {
         Self { ca, folder }
     }
 
+    /// One that is plugged in, from the files of `folder` as they are now.
+    pub fn plugged(folder: &std::path::Path) -> Self {
+        Self { ca: Ca::from_dir(folder).unwrap(), _folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// The roots and revocation lists, as the control plane sends them.
+    pub fn trust(&self) -> mesh::TrustBundle {
+        let (roots, revocation_lists) = (self.roots(), self.bundle().revocations_pem());
+        mesh::TrustBundle { roots, revocation_lists, renew_not_before: 0 }
+    }
+
     /// A leaf for `id`, good for an hour.
     pub fn leaf(&self, id: &str) -> Credentials {
         self.leaf_for(id, Duration::from_secs(3600))
@@ -165,7 +176,7 @@ impl Running {
 
     /// Everything a sidecar needs before it serves.
     pub fn configure(&self, authority: &Authority, inbound: &mesh::InboundPolicy) {
-        self.put("default", &mesh::TrustBundle { roots: authority.roots(), renew_not_before: 0 });
+        self.put("default", &authority.trust());
         self.put("default", &wire::settings(mesh::OutboundPolicy::AllowAny));
         self.put("shop/it", inbound);
     }

@@ -10,6 +10,7 @@ use crate::Parts;
 use crate::names::WorkloadName;
 use crate::registry::Proxy;
 use crate::sign::tokens::TokenRecord;
+use crate::world::Snapshot;
 
 /// `GET /api/v1/certificates`.
 #[derive(Debug, Serialize)]
@@ -24,7 +25,7 @@ pub struct CertificatesView {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct CertificateView {
-    /// `root`, `issuer`, `control-plane`, `workload` or `token`.
+    /// `root`, `issuer`, `revocation-list`, `control-plane`, `workload` or `token`.
     kind: &'static str,
     /// The identity, or for roots the subject.
     owner: String,
@@ -56,6 +57,7 @@ pub fn certificates(parts: &Parts, now: SystemTime) -> CertificatesView {
             .push(CertificateView { issuer: root.issuer, ..bare("root", root.subject, root.serial, root.not_after, now) });
     }
     certificates.extend(signer(parts, now));
+    certificates.extend(revocation_lists(&snapshot, now));
     let own = parts.own.load();
     let owner = own.id().map(ToString::to_string).unwrap_or_default();
     let issued = parts.keeper.issued();
@@ -68,6 +70,16 @@ pub fn certificates(parts: &Parts, now: SystemTime) -> CertificatesView {
     certificates.extend(leaves(parts, now));
     certificates.extend(tokens(parts, now));
     CertificatesView { now: rfc3339(now), trust_domain: snapshot.trust_domain.as_str().to_owned(), certificates }
+}
+
+/// The revocation lists: when one ends, nobody below its CA is served any more.
+fn revocation_lists(snapshot: &Snapshot, now: SystemTime) -> impl Iterator<Item = CertificateView> {
+    let lists = snapshot.trust.roots.revocation_infos().into_iter();
+    lists.filter_map(move |list| {
+        let issued = Some(rfc3339(list.issued));
+        let row = bare("revocation-list", list.issuer.clone(), String::new(), list.next_update?, now);
+        Some(CertificateView { issuer: list.issuer, issued, ..row })
+    })
 }
 
 /// The signing certificate, where it is an intermediate.

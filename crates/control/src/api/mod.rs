@@ -9,7 +9,7 @@ mod certificates;
 mod explain;
 pub mod guard;
 mod serve;
-mod views;
+pub(crate) mod views;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

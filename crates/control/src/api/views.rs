@@ -270,7 +270,7 @@ pub(super) fn at(seconds: i64) -> SystemTime {
     if seconds < 0 { UNIX_EPOCH } else { UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH) }
 }
 
-pub(super) fn rfc3339(time: SystemTime) -> String {
+pub(crate) fn rfc3339(time: SystemTime) -> String {
     let whole = OffsetDateTime::from_unix_timestamp(unix(time)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     whole.format(&Rfc3339).unwrap_or_default()
 }

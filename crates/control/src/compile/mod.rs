@@ -56,7 +56,11 @@ impl Compiler {
         let inbound = self.inbound(stage, member);
         let destinations = self.destinations(sending, sender);
         let trust = &stage.target.trust;
-        let bundle = self.only(&TrustBundle { roots: trust.roots.roots_pem(), renew_not_before: trust.renew_not_before });
+        let bundle = self.only(&TrustBundle {
+            roots: trust.roots.roots_pem(),
+            renew_not_before: trust.renew_not_before,
+            revocation_lists: trust.roots.revocations_pem(),
+        });
         let settings = self.only(&self.settings(sending, sender, [inbound.len(), destinations.len()]));
         View {
             stage: Arc::clone(stage),

@@ -12,12 +12,18 @@ use crate::listen::Peer;
 use crate::names::WorkloadName;
 use crate::world::{Member, Snapshot};
 
-/// The identity that the connection proves.
+/// The identity that the connection proves. A connection outlives the news that its certificate is revoked, so this is
+/// asked again with each snapshot.
 ///
 /// # Errors
-/// UNAUTHENTICATED when the client showed no certificate (text as istiod's).
-pub fn identity(peer: Option<&Peer>) -> Result<&SpiffeId, Status> {
-    peer.and_then(|peer| peer.identity.as_ref()).ok_or_else(|| Status::unauthenticated("authentication failure"))
+/// UNAUTHENTICATED when the client showed no certificate (text as istiod's), or one that is revoked.
+pub fn identity<'a>(snapshot: &Snapshot, peer: Option<&'a Peer>) -> Result<&'a SpiffeId, Status> {
+    let known = peer.and_then(|peer| Some((peer, peer.identity.as_ref()?)));
+    let (peer, identity) = known.ok_or_else(|| Status::unauthenticated("authentication failure"))?;
+    if snapshot.trust.roots.revokes(&peer.path) {
+        return Err(Status::unauthenticated("authentication failure: the client certificate is revoked"));
+    }
+    Ok(identity)
 }
 
 /// The workload that `node` names.

@@ -42,6 +42,7 @@ pub struct Discovery {
 
 struct Stream {
     service: Discovery,
+    peer: Option<Peer>,
     identity: SpiffeId,
     workload: WorkloadName,
     requests: Streaming<DeltaDiscoveryRequest>,
@@ -88,7 +89,7 @@ impl AggregatedDiscoveryService for Discovery {
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
         let peer = request.extensions().get::<Peer>().cloned();
         // Nothing is read of a caller that proves no identity.
-        let identity = identity(peer.as_ref())?.clone();
+        let identity = identity(&self.world.current(), peer.as_ref())?.clone();
         let (responses, stream) = mpsc::channel(RESPONSES);
         tokio::spawn(run(self.clone(), peer, identity, request.into_inner(), responses));
         Ok(Response::new(ReceiverStream::new(stream)))
@@ -126,13 +127,14 @@ async fn run(
     let registry = Arc::clone(&service.registry);
     let stream = Stream {
         service,
+        not_after: peer.as_ref().and_then(|peer| peer.not_after),
+        peer,
         identity,
         workload: workload.clone(),
         requests,
         responses: responses.clone(),
         subscriptions: Subscriptions::default(),
         ticket: ticket.clone(),
-        not_after: peer.and_then(|peer| peer.not_after),
     };
     let ended = stream.serve(first).await;
     registry.disconnect(&ticket, SystemTime::now());
@@ -170,6 +172,7 @@ impl Stream {
 
     async fn view(&self, stages: &mut watch::Receiver<Arc<Stage>>) -> Result<View, Status> {
         let stage = Arc::clone(&stages.borrow_and_update());
+        identity(&stage.target, self.peer.as_ref())?;
         self.service.view(stage, &self.identity, &self.workload).await
     }
 

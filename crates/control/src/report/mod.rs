@@ -35,12 +35,14 @@ impl Reports {
 impl MeshReport for Reports {
     async fn report(&self, request: Request<Streaming<ProxyReport>>) -> Result<Response<ReportAck>, Status> {
         let peer = request.extensions().get::<Peer>().cloned();
-        let identity = identity(peer.as_ref())?.clone();
+        identity(&self.world.current(), peer.as_ref())?;
         let mut reports = request.into_inner();
         while let Some(report) = reports.message().await? {
             let workload: WorkloadName =
                 report.workload.parse().map_err(|error| Status::invalid_argument(format!("workload: {error}")))?;
-            entitled(&self.world.current(), &identity, &workload)?;
+            let snapshot = self.world.current();
+            let identity = identity(&snapshot, peer.as_ref())?;
+            entitled(&snapshot, identity, &workload)?;
             self.registry.report(&workload, &identity.to_string(), &report, SystemTime::now());
             tokio::time::sleep(PACE).await;
         }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use mutua_identity::{Ca, Credentials, IdentityError, ServerConfig, SpiffeId};
+use mutua_identity::{Ca, Credentials, IdentityError, ServerConfig, SpiffeId, TrustBundle};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::sleep_until;
@@ -137,9 +137,9 @@ fn half_life(issued: SystemTime, not_after: SystemTime) -> SystemTime {
     issued + not_after.duration_since(issued).unwrap_or_default() / 2
 }
 
-fn key(snapshot: &Snapshot) -> (String, String, String) {
+fn key(snapshot: &Snapshot) -> (String, String, TrustBundle) {
     let root_namespace = snapshot.mesh().config.root_namespace.clone();
-    (snapshot.trust_domain.as_str().to_owned(), root_namespace, snapshot.trust.roots.to_pem())
+    (snapshot.trust_domain.as_str().to_owned(), root_namespace, snapshot.trust.roots.clone())
 }
 
 fn issue(ca: &Ca, snapshot: &Snapshot, names: &[String], ttl: Duration) -> Result<(Credentials, ServerConfig), OwnError> {

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use mutua_identity::{Ca, IdentityError};
 use tokio_util::sync::CancellationToken;
 
 use super::remembered;
-use super::rotation::{Record, RootPhase, RotationError};
+use super::rotation::{Record, RootPhase, RotationError, renewed_from_now};
 use crate::Parts;
+use crate::api::views::rfc3339;
 use crate::names::WorkloadName;
 use crate::registry::Proxy;
 use crate::revision::Phase;
@@ -63,9 +65,16 @@ pub fn replaced(parts: &Parts, folder: &Path) -> bool {
         end if end <= SystemTime::now() => Err(IdentityError::SignerExpired(time::OffsetDateTime::from(end).to_string())),
         _ => Ok(next),
     });
+    let before = parts.ca.load_full();
     let done = next.map_err(RotationError::Ca).and_then(|next| parts.rotation.replaced(next, known(parts)));
     match done {
-        Ok(false) => tracing::info!(folder = %folder.display(), "the signing CA is read again"),
+        Ok(false) => {
+            if parts.ca.load().signer() != before.signer() {
+                // Leaves of the signer before would die with it, or when the CA above revokes it.
+                parts.resigned.store(renewed_from_now(), Ordering::Relaxed);
+            }
+            tracing::info!(folder = %folder.display(), "the signing CA is read again");
+        }
         Ok(true) => tracing::info!(
             folder = %folder.display(),
             "the signing CA has another root: a change of root begins, the former CA signs until all proxies trust it"
@@ -76,7 +85,16 @@ pub fn replaced(parts: &Parts, folder: &Path) -> bool {
             return false;
         }
     }
+    note_revocations(&parts.ca.load());
     true
+}
+
+/// Tells what the revocation lists hold.
+fn note_revocations(ca: &Ca) {
+    for list in ca.bundle().revocation_infos() {
+        let ends = list.next_update.map(rfc3339).unwrap_or_default();
+        tracing::info!(issuer = list.issuer, revoked = list.revoked, ends, "a revocation list is in force");
+    }
 }
 
 /// Leads until `shutdown`. A root of our own is changed before a fifth of its life remains.

@@ -78,6 +78,11 @@ impl Record {
     }
 }
 
+/// The NotBefore from which on leaves are surely of a signer that signs since now, as [`Record::renew_not_before`].
+pub(super) fn renewed_from_now() -> i64 {
+    unix_now() + 1 - BACKDATED
+}
+
 /// Why a root is not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RotationError {
@@ -214,11 +219,14 @@ impl Rotation {
     /// whether stages are needed.
     ///
     /// # Errors
-    /// The state folder cannot be written; nothing is changed then.
+    /// The state folder cannot be written, or the revocation lists do not go with the roots in use; nothing is changed then.
     pub fn replaced(&self, next: Ca, expected: BTreeMap<WorkloadName, i64>) -> Result<bool, RotationError> {
         let (mut record, current) = (self.lock(), self.ca.load_full());
         let to = target(&next);
+        next.check_revocations(current.bundle())?;
         if record.as_ref().is_some_and(|record| record.target.as_ref() == Some(&to)) {
+            // Nothing but the revocation lists can be new.
+            self.ca.store(Arc::new(Ca::clone(&current).trusting(next.bundle())));
             return Ok(true);
         }
         if record.is_none() && !needs_stages(current.bundle(), Some(current.anchors()), &next) {

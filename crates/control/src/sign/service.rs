@@ -99,6 +99,9 @@ impl Signer {
             if peer.and_then(|peer| peer.not_after).is_some_and(|end| end <= now) {
                 return Err(self.unauthenticated("the client certificate has ended"));
             }
+            if peer.is_some_and(|peer| snapshot.trust.roots.revokes(&peer.path)) {
+                return Err(self.unauthenticated("the client certificate is revoked"));
+            }
             if snapshot.is_control_plane(identity.namespace(), identity.service_account()) || !snapshot.has_identity(identity) {
                 return Err(self.unauthenticated(&format!("no workload of the mesh runs as {identity}")));
             }

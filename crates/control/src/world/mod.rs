@@ -63,7 +63,7 @@ pub struct World {
 /// Whom everybody trusts, and from when on leaves must be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
-    /// The roots.
+    /// The roots, and what their CAs have taken back.
     pub roots: TrustBundle,
     /// A leaf whose NotBefore (Unix seconds) is earlier is to be renewed at once; 0: none.
     pub renew_not_before: i64,
@@ -214,6 +214,7 @@ fn digest(reading: &Reading, trust: &Trust) -> String {
     hash.update(reading.digest.as_bytes());
     hash.update([0]);
     hash.update(trust.roots.to_pem().as_bytes());
+    trust.roots.revocations_pem().iter().for_each(|list| hash.update(list.as_bytes()));
     hash.update(trust.renew_not_before.to_le_bytes());
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

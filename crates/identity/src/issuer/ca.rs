@@ -77,7 +77,8 @@ impl Ca {
     }
 
     /// The signing CA whose files stand in `folder` under Istio's names (`ca-cert.pem`, `ca-key.pem`, `root-cert.pem`,
-    /// `cert-chain.pem`), or those of a TLS secret (`tls.crt`, `tls.key`, `ca.crt`).
+    /// `cert-chain.pem`), or those of a TLS secret (`tls.crt`, `tls.key`, `ca.crt`); `ca-crl.pem`, which may be missing,
+    /// holds the revocation lists of all of them.
     ///
     /// # Errors
     /// Files that are incomplete, malformed or do not fit each other.
@@ -99,6 +100,7 @@ impl Ca {
         let chain = certificates(&texts.chain).map_err(|error| at_certificate(error.to_string()))?;
         let intermediates = path_to_root(signer_der, &ders[1..], &chain, &bundle)
             .ok_or_else(|| at_certificate(format!("it does not chain to a root of {}", texts.root_path.display())))?;
+        let bundle = with_revocations(bundle, &texts, signer_der, &intermediates)?;
         let pair = KeyPair::from_pem(&texts.key).map_err(|_| unusable(&texts.key_path, "unusable key".to_owned()))?;
         let issuer = Issuer::from_ca_cert_der(signer_der, pair).map_err(|error| at_certificate(error.to_string()))?;
         let anchors = bundle.above(ders[0].as_ref(), &intermediates);
@@ -116,6 +118,16 @@ impl Ca {
     #[must_use]
     pub fn bundle(&self) -> &TrustBundle {
         &self.bundle
+    }
+
+    /// Whether the revocation lists also go with the roots of another bundle: lists are told apart by the names of their CAs,
+    /// so one that bears the name of another CA would be held against that.
+    ///
+    /// # Errors
+    /// A list that bears the name of a root of `others` whose key has not signed it.
+    pub fn check_revocations(&self, others: &TrustBundle) -> Result<(), IdentityError> {
+        let checked = self.bundle.revocations().check(&[], others.roots(), SystemTime::now());
+        checked.map_err(|reason| IdentityError::malformed("ca-crl.pem", reason))
     }
 
     /// The roots that leaves of this CA chain to, PEM.
@@ -220,6 +232,24 @@ fn self_signed(key: &PrivateKey, trust_domain: &TrustDomain, now: SystemTime) ->
     params.serial_number = Some(serial()?);
     let signed = params.self_signed(key.pair()).map_err(|error| IdentityError::Crypto(error.to_string()))?;
     Ok(pem("CERTIFICATE", signed.der()))
+}
+
+/// The bundle with the revocation lists of the CA's files, when they can be relied on for what this CA signs.
+fn with_revocations(
+    bundle: TrustBundle,
+    texts: &files::Texts,
+    signer: &CertificateDer<'_>,
+    intermediates: &[String],
+) -> Result<TrustBundle, IdentityError> {
+    let Some(lists) = &texts.revocations else { return Ok(bundle) };
+    let unusable = |reason: String| IdentityError::UnusableCa { path: texts.revocations_path.clone(), reason };
+    let bundle = bundle.with_revocations(Some(lists)).map_err(|error| unusable(error.to_string()))?;
+    let mut signing = certificates(&intermediates.concat())?;
+    let top = signing.last().cloned().unwrap_or_else(|| signer.clone().into_owned());
+    signing.extend(bundle.roots().iter().filter(|root| **root == top || is_signed_by(&top, root)).cloned());
+    signing.dedup();
+    bundle.revocations().check(&signing, bundle.roots(), SystemTime::now()).map_err(unusable)?;
+    Ok(bundle)
 }
 
 fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {

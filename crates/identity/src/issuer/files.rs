@@ -12,6 +12,8 @@ const ISTIO: Names =
     Names { certificate: "ca-cert.pem", key: "ca-key.pem", root: "root-cert.pem", chain: Some("cert-chain.pem") };
 /// The names of a Kubernetes TLS secret, recognised by `tls.crt`.
 const TLS: Names = Names { certificate: "tls.crt", key: "tls.key", root: "ca.crt", chain: None };
+/// The revocation lists of the CAs, if there are any: under either set of names, as in Istio.
+const REVOCATIONS: &str = "ca-crl.pem";
 /// The mode of a file that only its owner can read.
 const PRIVATE: u32 = 0o600;
 /// The mode of a file that everybody can read.
@@ -39,6 +41,8 @@ pub(super) struct Texts {
     pub(super) root: String,
     pub(super) root_path: PathBuf,
     pub(super) chain: String,
+    pub(super) revocations: Option<String>,
+    pub(super) revocations_path: PathBuf,
 }
 
 /// Whether `folder` holds any file of a CA.
@@ -82,6 +86,8 @@ pub(super) fn read(folder: &Path) -> Result<Texts, IdentityError> {
         root: text(names.root)?,
         root_path: folder.join(names.root),
         chain: names.chain.map(text).transpose()?.unwrap_or_default(),
+        revocations: folder.join(REVOCATIONS).exists().then(|| text(REVOCATIONS)).transpose()?,
+        revocations_path: folder.join(REVOCATIONS),
     })
 }
 

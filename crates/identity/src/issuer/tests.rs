@@ -1,3 +1,6 @@
+#[path = "revocation_tests.rs"]
+mod revocation;
+
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, SystemTime};
 

@@ -4,13 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
+use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::sign::SingleCertAndKey;
 
-use super::server::store;
+use super::server::checks;
 use super::verify::{Accept, NoVerification, ServerVerifier};
 use super::{Algorithms, Compliance, MinVersion, TlsError, TlsErrorKind, provider};
+use crate::revocation::{lists, pem_fault};
 use crate::{Credentials, PrivateKey, SpiffeId, TrustBundle, TrustDomain};
 
 /// Who a mesh peer has to be.
@@ -117,7 +118,11 @@ impl ClientConfig {
             (true, true) => Accept::ServerName,
             (true, false) => Accept::Chain,
         };
-        let crls = settings.crl.as_deref().map_or(Ok(Vec::new()), revocation_lists)?;
+        let crls = settings
+            .crl
+            .as_deref()
+            .map_or(Ok(Vec::new()), lists)
+            .map_err(|reason| TlsError::new(TlsErrorKind::Configuration, format!("certificate revocation list: {reason}")))?;
         let verifier = ServerVerifier::new(origination_roots(&settings.roots)?, crls, accept)?;
         Self::build(provider, versions, Arc::new(verifier), client.as_ref())
     }
@@ -128,7 +133,7 @@ impl ClientConfig {
     /// Roots that cannot be used.
     pub fn control_plane(credentials: Option<&Credentials>, bundle: &TrustBundle, expected: &SpiffeId) -> Result<Self, TlsError> {
         let accept = Accept::Mesh { trust_domains: Vec::new(), ids: vec![expected.to_string()] };
-        let verifier = ServerVerifier::new(store(bundle)?, Vec::new(), accept)?;
+        let verifier = ServerVerifier::of_mesh(checks(bundle)?, accept);
         let (provider, versions) = (provider::plain(), MinVersion::Tls12.versions());
         let mut config = Self::build(provider, versions, Arc::new(verifier), credentials)?;
         Arc::make_mut(&mut config.inner).alpn_protocols = vec![b"h2".to_vec()];
@@ -166,7 +171,7 @@ impl fmt::Debug for ClientConfig {
 
 fn mesh_peer(bundle: &TrustBundle, peer: &PeerExpectation) -> Result<Arc<ServerVerifier>, TlsError> {
     let accept = Accept::Mesh { trust_domains: peer.trust_domains.clone(), ids: peer.ids.clone() };
-    Ok(Arc::new(ServerVerifier::new(store(bundle)?, Vec::new(), accept)?))
+    Ok(Arc::new(ServerVerifier::of_mesh(checks(bundle)?, accept)))
 }
 
 /// Roots of foreign servers may be any certificate that the user names, so they are read without the mesh's own rules.
@@ -186,27 +191,6 @@ fn origination_roots(roots: &Roots) -> Result<rustls::RootCertStore, TlsError> {
         return Err(broken("no PEM certificate that can be a root".to_owned()));
     }
     Ok(store)
-}
-
-/// A file that holds no list is a mistake: without one nothing is ever found revoked.
-fn revocation_lists(pem: &str) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    let broken = |reason: String| TlsError::new(TlsErrorKind::Configuration, format!("certificate revocation list: {reason}"));
-    let lists = CertificateRevocationListDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-    let lists = lists.map_err(|error| broken(pem_fault(&error)))?;
-    if lists.is_empty() {
-        return Err(broken("no PEM list in it".to_owned()));
-    }
-    Ok(lists)
-}
-
-/// What is wrong with PEM, where the library's own text shows bytes as numbers.
-fn pem_fault(error: &rustls::pki_types::pem::Error) -> String {
-    match error {
-        rustls::pki_types::pem::Error::MissingSectionEnd { end_marker } => {
-            format!("cut off: END {} is missing", String::from_utf8_lossy(end_marker))
-        }
-        other => other.to_string(),
-    }
 }
 
 fn configuration(error: &crate::IdentityError) -> TlsError {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
 
+use super::verify::claimed;
+
 /// The kind of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -16,8 +18,10 @@ pub enum TlsErrorKind {
     Expired,
     /// The peer's certificate is not valid yet.
     NotYetValid,
-    /// The peer's certificate or one above it is revoked.
+    /// The peer's certificate or one above it is revoked; or the peer says so of ours.
     Revoked,
+    /// The revocation list of the peer's CA has ended or cannot be used: nobody can say whether the peer is revoked.
+    RevocationList,
     /// The peer's certificate is malformed, too large, or not fit for its use.
     BadCertificate,
     /// The peer's certificate does not hold exactly one SPIFFE id.
@@ -95,9 +99,15 @@ impl From<Error> for TlsError {
             Error::InvalidCertificate(fault) => {
                 words(fault).map_or_else(|| error.to_string(), |words| format!("peer certificate: {words}"))
             }
+            Error::InvalidCertRevocationList(fault) => format!("the revocation list of the peer's CA cannot be used: {fault:?}"),
+            Error::AlertReceived(AlertDescription::CertificateRevoked) => {
+                "the peer says that the certificate shown to it, or one above it, is revoked".to_owned()
+            }
             _ => error.to_string(),
         };
-        Self::new(kind(&error), detail)
+        let peer =
+            if matches!(error, Error::InvalidCertificate(_) | Error::InvalidCertRevocationList(_)) { claimed() } else { None };
+        Self { kind: kind(&error), detail, peer }
     }
 }
 
@@ -108,6 +118,9 @@ fn words(error: &CertificateError) -> Option<&'static str> {
         CertificateError::BadEncoding => Some("it is malformed"),
         CertificateError::BadSignature => Some("its signature, or that of one above it, is wrong"),
         CertificateError::Revoked => Some("it, or one above it, is revoked"),
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            Some("the revocation list of its CA, or of one above it, has ended, so that nobody can say whether it is revoked")
+        }
         CertificateError::UnhandledCriticalExtension => Some(UNKNOWN_EXTENSION),
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
             Some("its extended key usage says that it is not for this use")
@@ -132,6 +145,8 @@ fn kind(error: &Error) -> TlsErrorKind {
         }
         Error::AlertReceived(AlertDescription::ProtocolVersion) => TlsErrorKind::Version,
         Error::AlertReceived(AlertDescription::CloseNotify) => TlsErrorKind::Closed,
+        Error::AlertReceived(AlertDescription::CertificateRevoked) => TlsErrorKind::Revoked,
+        Error::InvalidCertRevocationList(_) => TlsErrorKind::RevocationList,
         Error::AlertReceived(_) => TlsErrorKind::AlertReceived,
         Error::PeerIncompatible(error) => incompatible_kind(error),
         Error::InvalidMessage(InvalidMessage::UnknownProtocolVersion) => TlsErrorKind::Version,
@@ -146,6 +161,9 @@ fn certificate_kind(error: &CertificateError) -> TlsErrorKind {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsErrorKind::Expired,
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => TlsErrorKind::NotYetValid,
         CertificateError::Revoked => TlsErrorKind::Revoked,
+        CertificateError::ExpiredRevocationList | CertificateError::ExpiredRevocationListContext { .. } => {
+            TlsErrorKind::RevocationList
+        }
         CertificateError::UnknownIssuer => TlsErrorKind::UnknownIssuer,
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => TlsErrorKind::WrongIdentity,
         _ => TlsErrorKind::BadCertificate,

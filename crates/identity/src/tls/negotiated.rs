@@ -2,7 +2,7 @@
 
 use rustls::{CommonState, ProtocolVersion};
 
-use crate::{CertificateInfo, SpiffeId, certificate};
+use crate::{CertificateInfo, CertificateName, SpiffeId, certificate};
 
 /// What both ends agreed on, and who the peer proved to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,12 +19,15 @@ pub struct Negotiated {
     pub peer_id: Option<SpiffeId>,
     /// The serial number of the peer's certificate, lower-case hex.
     pub peer_serial: Option<String>,
+    /// The names of the peer's certificate and of those between it and its root.
+    pub peer_path: Vec<CertificateName>,
 }
 
 impl Negotiated {
     /// As the library knows it; `None` before the handshake is done.
     pub(super) fn of(common: &CommonState) -> Option<Self> {
-        let leaf = common.peer_certificates().and_then(<[_]>::first);
+        let chain = common.peer_certificates().unwrap_or_default();
+        let leaf = chain.first();
         let suite = common.negotiated_cipher_suite()?.suite().as_str().unwrap_or_default();
         Some(Self {
             version: match common.protocol_version()? {
@@ -36,6 +39,7 @@ impl Negotiated {
             alpn: common.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
             peer_id: leaf.and_then(|leaf| certificate::spiffe_id(leaf).ok()),
             peer_serial: leaf.and_then(|leaf| CertificateInfo::from_der(leaf).ok()).map(|info| info.serial),
+            peer_path: CertificateName::path(chain),
         })
     }
 }

@@ -8,6 +8,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::verify::{Accept, ClientVerifier};
 use super::{Compliance, MinVersion, TlsError, TlsErrorKind, provider};
+use crate::bundle::Checks;
 use crate::{Credentials, TrustBundle, TrustDomain};
 
 /// What a sidecar asks of its callers.
@@ -39,7 +40,7 @@ impl ServerConfig {
     /// Roots that cannot be used, or a list of cipher suites of which none can be served under a TLS 1.2 floor.
     pub fn mesh(credentials: &Credentials, bundle: &TrustBundle, policy: &ServerPolicy) -> Result<Self, TlsError> {
         let accept = Accept::Mesh { trust_domains: policy.trust_domains.clone(), ids: Vec::new() };
-        let verifier = ClientVerifier::new(store(bundle)?, accept, true)?;
+        let verifier = ClientVerifier::new(checks(bundle)?, accept, true);
         let provider = provider::mesh_server(&policy.cipher_suites, policy.min_version, policy.compliance)?;
         Self::build(credentials, verifier, policy.compliance.versions(policy.min_version), provider)
     }
@@ -50,7 +51,7 @@ impl ServerConfig {
     /// # Errors
     /// Roots that cannot be used.
     pub fn control_plane(credentials: &Credentials, bundle: &TrustBundle) -> Result<Self, TlsError> {
-        let verifier = ClientVerifier::new(store(bundle)?, Accept::Chain, false)?;
+        let verifier = ClientVerifier::new(checks(bundle)?, Accept::Chain, false);
         let mut config = Self::build(credentials, verifier, MinVersion::Tls12.versions(), provider::plain())?;
         let h2 = Arc::make_mut(&mut config.http);
         h2.alpn_protocols = vec![b"h2".to_vec()];
@@ -87,6 +88,6 @@ pub(crate) fn one_certificate(certified: &CertifiedKey) -> Arc<dyn ResolvesServe
     Arc::new(SingleCertAndKey::from(certified.clone()))
 }
 
-pub(crate) fn store(bundle: &TrustBundle) -> Result<rustls::RootCertStore, TlsError> {
-    bundle.store().map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))
+pub(crate) fn checks(bundle: &TrustBundle) -> Result<&Checks, TlsError> {
+    bundle.checks().map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))
 }

@@ -1,16 +1,17 @@
 //! Who a peer is allowed to be. The library checks chain, time and use; the identity is checked here.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme};
 
 use super::error::Refused;
 use super::{TlsError, TlsErrorKind, provider};
+use crate::bundle::Checks;
 use crate::{TrustDomain, certificate};
 
 /// Longest chain that is looked at, leaf included: bounds the work before a peer is authenticated.
@@ -80,13 +81,21 @@ fn check_size(leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>]) -> Result<
     Err(refuse(TlsError::new(TlsErrorKind::BadCertificate, detail)))
 }
 
-/// Fills in who the peer claimed to be, for the record of the refusal.
-fn with_peer(error: Error, leaf: &CertificateDer<'_>) -> Error {
-    let mut refused = TlsError::from(error);
-    if refused.peer.is_none() {
-        refused.peer = certificate::spiffe_id(leaf).ok().map(|id| id.to_string());
-    }
-    refuse(refused)
+thread_local! {
+    /// Whose certificate the library refused last on this thread. The library makes the alert from its own error, which has
+    /// no place for the name; session and verifier run in one call.
+    static CLAIMED: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Who the peer whose certificate the library has just refused claimed to be.
+pub(super) fn claimed() -> Option<String> {
+    CLAIMED.take()
+}
+
+/// Notes who the peer claimed to be, for the record of the refusal.
+fn noted(error: Error, leaf: &CertificateDer<'_>) -> Error {
+    CLAIMED.set(certificate::spiffe_id(leaf).ok().map(|id| id.to_string()));
+    error
 }
 
 /// Checks servers: chain, time and use by the library, then [`Accept`].
@@ -97,6 +106,12 @@ pub(crate) struct ServerVerifier {
 }
 
 impl ServerVerifier {
+    /// For peers of the mesh.
+    pub(crate) fn of_mesh(checks: &Checks, accept: Accept) -> Self {
+        Self { inner: Arc::clone(&checks.of_servers), accept }
+    }
+
+    /// For servers outside the mesh.
     pub(crate) fn new(
         roots: RootCertStore,
         crls: Vec<CertificateRevocationListDer<'static>>,
@@ -126,7 +141,7 @@ impl ServerCertVerifier for ServerVerifier {
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
             )) if !matches!(self.accept, Accept::ServerName) => {}
-            Err(error) => return Err(with_peer(error, leaf)),
+            Err(error) => return Err(noted(error, leaf)),
         }
         self.accept.check(leaf).map_err(refuse)?;
         Ok(ServerCertVerified::assertion())
@@ -203,10 +218,8 @@ pub(crate) struct ClientVerifier {
 }
 
 impl ClientVerifier {
-    pub(crate) fn new(roots: RootCertStore, accept: Accept, mandatory: bool) -> Result<Self, TlsError> {
-        let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider::plain()).build();
-        let inner = inner.map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?;
-        Ok(Self { inner, accept, mandatory })
+    pub(crate) fn new(checks: &Checks, accept: Accept, mandatory: bool) -> Self {
+        Self { inner: Arc::clone(&checks.of_clients), accept, mandatory }
     }
 }
 
@@ -226,7 +239,7 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         check_size(leaf, rest)?;
-        self.inner.verify_client_cert(leaf, rest, now).map_err(|error| with_peer(error, leaf))?;
+        self.inner.verify_client_cert(leaf, rest, now).map_err(|error| noted(error, leaf))?;
         self.accept.check(leaf).map_err(refuse)?;
         Ok(ClientCertVerified::assertion())
     }

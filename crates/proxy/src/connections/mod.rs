@@ -140,6 +140,12 @@ impl Connection {
         self.waits.wake();
     }
 
+    /// Whether it was cut.
+    #[must_use]
+    pub fn is_cut(&self) -> bool {
+        self.cut.get().is_some()
+    }
+
     /// Asks the connection to part its ends between two messages and to go on with another one, or not to any more.
     pub fn part(&self, wanted: bool) {
         if self.parting.swap(wanted, Ordering::Relaxed) != wanted {

@@ -1,4 +1,5 @@
-//! Connections that a new policy no longer allows live on for the time of draining, and are then cut.
+//! Connections that a new policy no longer allows live on for the time of draining, and are then cut; those of a peer whose
+//! certificate is revoked are cut at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -50,7 +51,12 @@ fn sweep(sidecar: &Sidecar, deadlines: &mut HashMap<u64, Instant>) {
     let live = sidecar.connections.live();
     let mut still: HashMap<u64, Instant> = HashMap::new();
     for connection in &live {
-        let allowed = is_allowed(connection, &connection.details(), &snapshot);
+        let details = connection.details();
+        if is_revoked(&details, &snapshot) {
+            connection.close(Reason::CertificateRevoked);
+            continue;
+        }
+        let allowed = is_allowed(connection, &details, &snapshot);
         if connection.direction == Direction::Outbound {
             // Between two messages it may go on as it would be opened now; what has no such moment is cut.
             connection.part(!allowed);
@@ -67,6 +73,12 @@ fn sweep(sidecar: &Sidecar, deadlines: &mut HashMap<u64, Instant>) {
         }
     }
     *deadlines = still;
+}
+
+/// Whether the peer's certificate has been taken back since the connection was opened: nothing more is exchanged with it.
+fn is_revoked(details: &Details, snapshot: &Snapshot) -> bool {
+    let mesh = details.tls.as_ref().filter(|_| details.outcome == Some(Outcome::Mtls));
+    mesh.zip(snapshot.tls.as_ref()).is_some_and(|(tls, context)| context.bundle().revokes_peer(tls))
 }
 
 /// Whether a connection could be opened as it is under `snapshot`.

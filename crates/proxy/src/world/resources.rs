@@ -115,7 +115,9 @@ impl Resources {
             self.destinations.insert(name.as_str().into(), Arc::new(compiled));
         } else if type_url == mesh::TrustBundle::TYPE_URL {
             let bundle: mesh::TrustBundle = unpack(resource)?;
-            self.bundle = Some(Arc::new(TrustBundle::from_pem(&bundle.roots.join("\n"))?));
+            let lists = (!bundle.revocation_lists.is_empty()).then(|| bundle.revocation_lists.join("\n"));
+            let roots = TrustBundle::from_pem(&bundle.roots.join("\n"))?;
+            self.bundle = Some(Arc::new(roots.with_revocations(lists.as_deref())?));
             self.renew_not_before = bundle.renew_not_before;
         } else if type_url == mesh::ProxySettings::TYPE_URL {
             let settings: mesh::ProxySettings = unpack(resource)?;

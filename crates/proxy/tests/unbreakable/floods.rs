@@ -89,12 +89,12 @@ async fn untrusted_flood() {
     let bench = Bench::strict().await;
     let removed = Authority::new();
     let both: Vec<String> = bench.authority.roots().into_iter().chain(removed.roots()).collect();
-    bench.server.put("default", &mesh::TrustBundle { roots: both, renew_not_before: 0 });
+    bench.server.put("default", &mesh::TrustBundle { roots: both, renew_not_before: 0, ..Default::default() });
     let config = mesh_client(&bench.authority, &removed.leaf(CLIENT));
     let mut before = Secured::over(bench.connect().await, &config, None, &[b"istio"]).await.unwrap();
     assert_eq!(before.echo(b"trusted").await.unwrap(), b"trusted");
     before.close().await.unwrap();
-    bench.server.put("default", &mesh::TrustBundle { roots: bench.authority.roots(), renew_not_before: 0 });
+    bench.server.put("default", &mesh::TrustBundle { roots: bench.authority.roots(), renew_not_before: 0, ..Default::default() });
     bench.settled().await;
     let count = scale(60, 2000);
     let attack = async |bench: &Bench| {

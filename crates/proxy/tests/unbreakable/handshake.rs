@@ -223,10 +223,12 @@ async fn resumption_after_root_removal() {
     let files = Files::new(&second.leaf(CLIENT), &bench.authority);
     let session = files.path("session").to_str().unwrap().to_owned();
     for version in ["-tls1_2", "-tls1_3"] {
-        bench.server.put("default", &mesh::TrustBundle { roots: both.clone(), renew_not_before: 0 });
+        bench.server.put("default", &mesh::TrustBundle { roots: both.clone(), renew_not_before: 0, ..Default::default() });
         let said = talk(&files, &bench, &[version, "-sess_out", &session], "trusted").await;
         assert!(said.contains("\ntrusted\n"), "accepted while its root is there: {said}");
-        bench.server.put("default", &mesh::TrustBundle { roots: bench.authority.roots(), renew_not_before: 0 });
+        bench
+            .server
+            .put("default", &mesh::TrustBundle { roots: bench.authority.roots(), renew_not_before: 0, ..Default::default() });
         let resume: &[&str] = if std::path::Path::new(&session).exists() { &[version, "-sess_in", &session] } else { &[version] };
         let attack = async |bench: &Bench| {
             let said = talk(&files, bench, resume, "EVIL").await;

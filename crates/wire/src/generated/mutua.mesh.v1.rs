@@ -157,6 +157,9 @@ pub struct TrustBundle {
     /// A leaf whose NotBefore (Unix seconds) is earlier is renewed at once: the root it hangs on is about to go. 0: none.
     #[prost(int64, tag = "2")]
     pub renew_not_before: i64,
+    /// Revocation lists of CAs, PEM, one each.
+    #[prost(string, repeated, tag = "3")]
+    pub revocation_lists: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What is the same for the whole proxy. Named `default`.
 #[derive(Clone, PartialEq, ::prost::Message)]
