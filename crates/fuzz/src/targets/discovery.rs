@@ -139,7 +139,7 @@ pub(super) fn response(random: &mut Random) -> DeltaDiscoveryResponse {
     let mut resources = Vec::new();
     for _ in 0..random.length(5) {
         let any = match kind {
-            0 => mesh::TrustBundle { roots: roots(random), renew_not_before: number(random) as i64 }.pack(),
+            0 => bundle(random).pack(),
             1 => settings(random).pack(),
             2 => inbound(random).pack(),
             3 => destination(random).pack(),
@@ -157,6 +157,11 @@ pub(super) fn response(random: &mut Random) -> DeltaDiscoveryResponse {
         nonce: random.text(),
         removed_resources: (0..random.below(2)).map(|_| name(random)).collect(),
     }
+}
+
+fn bundle(random: &mut Random) -> mesh::TrustBundle {
+    let revocation_lists = if random.once_in(4) { vec![random.text()] } else { Vec::new() };
+    mesh::TrustBundle { roots: roots(random), renew_not_before: number(random) as i64, revocation_lists }
 }
 
 fn roots(random: &mut Random) -> Vec<String> {
