@@ -19,8 +19,9 @@ use mutua_proxy::reasons::Reason;
 use mutua_proxy::settings::AccessLog;
 use mutua_proxy::sidecar::Sidecar;
 use mutua_testbed::hello::{Hello, X25519MLKEM768};
+use mutua_testbed::pki::SIGNER;
 use mutua_testbed::plane::until;
-use mutua_testbed::{App, Authority, CLIENT, PATIENCE, Running, SERVER, wire};
+use mutua_testbed::{App, Authority, CLIENT, PATIENCE, Pki, Running, SERVER, wire};
 use mutua_wire::mesh::{self, ClientTlsMode, Mode, OutboundPolicy, Protocol};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -171,6 +172,34 @@ async fn both_ends() -> Vec<Reason> {
         let server = End::server(&authority, mode, protocol, app.address).await;
         let client = End::client(&authority, tls, protocol, &[server.running.address]).await;
         change(&authority, &client, &server);
+        client.call(BYTES).await;
+        client.left_one(Some(at_client)).await;
+        server.left_one(Some(at_server)).await;
+        assert!(app.heard().is_empty(), "{at_server}: nothing reached the application");
+        seen.extend([at_client, at_server]);
+    }
+    seen
+}
+
+/// The caller is on its CA's list, and a list that has ended.
+async fn revocation() -> Vec<Reason> {
+    let pki = Pki::new();
+    let authority = Authority::plugged(&pki.dir());
+    let mut seen = Vec::new();
+    for (ended, at_client, at_server) in [
+        (false, Reason::CertificateRevoked, Reason::CertificateRevoked),
+        (true, Reason::PeerRefusedTls, Reason::RevocationListUnusable),
+    ] {
+        let app = App::echo().await;
+        let server = End::server(&authority, Mode::Strict, Protocol::Tcp, app.address).await;
+        let client = End::client(&authority, mtls(), Protocol::Tcp, &[server.running.address]).await;
+        let leaf = authority.leaf(CLIENT);
+        let lists = if ended { pki.list(SIGNER, &[], 1) } else { pki.lists(&[leaf.serial()]) };
+        client.running.sidecar.world.set_credentials(leaf).unwrap();
+        if ended {
+            tokio::time::sleep(Duration::from_millis(2100)).await;
+        }
+        server.running.put("default", &mesh::TrustBundle { revocation_lists: vec![lists], ..authority.trust() });
         client.call(BYTES).await;
         client.left_one(Some(at_client)).await;
         server.left_one(Some(at_server)).await;
@@ -401,8 +430,10 @@ async fn not_ready() -> Vec<Reason> {
 async fn every_reason_leaves_one_record_at_each_end() {
     // Waits ten seconds for a configuration; the others go on meanwhile.
     let not_ready = tokio::spawn(not_ready());
+    let revocation = tokio::spawn(revocation());
     let all = [both_ends().await, strangers().await, bounds().await, destinations().await, cut().await, fault().await];
-    let seen: BTreeSet<Reason> = all.into_iter().flatten().chain(not_ready.await.unwrap()).collect();
+    let seen: BTreeSet<Reason> =
+        all.into_iter().flatten().chain(not_ready.await.unwrap()).chain(revocation.await.unwrap()).collect();
     let missing: Vec<&Reason> = Reason::ALL.iter().filter(|reason| !seen.contains(reason)).collect();
     assert!(missing.is_empty(), "not provoked: {missing:?}");
 }

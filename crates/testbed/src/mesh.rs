@@ -50,7 +50,7 @@ impl Authority {
 
     /// One that is plugged in, from the files of `folder` as they are now.
     pub fn plugged(folder: &std::path::Path) -> Self {
-        Self { ca: Ca::from_dir(folder).unwrap(), _folder: tempfile::tempdir().unwrap() }
+        Self { ca: Ca::from_dir(folder).unwrap(), folder: tempfile::tempdir().unwrap() }
     }
 
     /// The roots and revocation lists, as the control plane sends them.
