@@ -11,6 +11,7 @@ pub mod memory;
 pub mod mutate;
 pub mod random;
 pub mod runner;
+pub mod script;
 pub mod targets;
 
 pub use random::Random;

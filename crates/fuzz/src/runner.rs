@@ -23,7 +23,7 @@ const SOAK_SECONDS: u64 = 900;
 /// Time of the processor that one input may take, in every profile.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// After so long without an end, an input counts as one that never ends.
-const FOR_EVER: Duration = Duration::from_secs(300);
+const FOR_EVER: Duration = Duration::from_secs(120);
 
 /// How to run.
 #[derive(Clone, Debug)]

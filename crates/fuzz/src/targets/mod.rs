@@ -5,6 +5,10 @@ pub mod client_hello;
 pub mod control_api;
 pub mod discovery;
 pub mod first_bytes;
+pub mod http1;
+mod http1_grammar;
+pub mod http2;
+mod http2_grammar;
 pub mod kept;
 pub mod requests;
 pub mod spiffe_id;
@@ -18,6 +22,8 @@ pub const ALL: &[&Target] = &[
     &control_api::TARGET,
     &discovery::TARGET,
     &first_bytes::TARGET,
+    &http1::TARGET,
+    &http2::TARGET,
     &kept::TARGET,
     &requests::TARGET,
     &spiffe_id::TARGET,

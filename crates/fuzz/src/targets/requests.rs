@@ -71,7 +71,7 @@ impl Catalog for All {
 /// What must hold.
 pub fn run(mut bytes: &[u8]) {
     let mut subscriptions = Subscriptions::default();
-    let mut turn = 0;
+    let mut turn: usize = 0;
     while !bytes.is_empty() {
         let Ok(request) = DeltaDiscoveryRequest::decode_length_delimited(&mut bytes) else { return };
         if let Ok(workload) = named_workload(request.node.as_ref()) {
@@ -81,7 +81,7 @@ pub fn run(mut bytes: &[u8]) {
             return;
         }
         turn += 1;
-        due(&mut subscriptions, &CATALOGS[turn / 3 % 3]);
+        due(&mut subscriptions, &CATALOGS[(turn / 3).min(CATALOGS.len() - 1)]);
     }
 }
 

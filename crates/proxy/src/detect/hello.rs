@@ -96,10 +96,10 @@ impl Reader {
     }
 }
 
-/// The length of a record of handshake bytes, from its header.
+/// The length of a record of handshake bytes, from its header, whose minor version is to be ignored (RFC 8446 §5.1).
 fn record(bytes: &[u8]) -> Result<usize, Hello> {
     let expected = |at: usize, fits: fn(u8) -> bool| bytes.get(at).is_none_or(|byte| fits(*byte));
-    if !expected(0, |byte| byte == HANDSHAKE) || !expected(1, |byte| byte == 3) || !expected(2, |byte| byte <= 4) {
+    if !expected(0, |byte| byte == HANDSHAKE) || !expected(1, |byte| byte == 3) {
         return Err(Hello::NotTls);
     }
     let [_, _, _, high, low, ..] = bytes else { return Err(Hello::NeedMore) };
