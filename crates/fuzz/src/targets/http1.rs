@@ -86,9 +86,11 @@ fn observe<'a>(said: impl IntoIterator<Item = (bool, &'a [u8])>) -> Seen {
 fn pieces_make_no_difference(turns: &[(bool, &[u8])]) {
     let whole = observe(turns.iter().copied());
     let cut = observe(turns.iter().flat_map(|(caller, bytes)| pieces(bytes).into_iter().map(|piece| (*caller, piece))));
-    assert_eq!(whole.exchanges, cut.exchanges, "{:?}, {:?}", whole.standing, cut.standing);
+    // Who notices earlier that a head is none sees fewer answers.
+    let both = whole.exchanges.len().min(cut.exchanges.len());
+    assert_eq!(whole.exchanges[..both], cut.exchanges[..both], "{:?}, {:?}", whole.standing, cut.standing);
     match (whole.standing, cut.standing) {
-        (Ok(whole), Ok(cut)) => assert_eq!(whole, cut),
+        (Ok(now), Ok(then)) => assert_eq!((now, whole.exchanges.len()), (then, cut.exchanges.len())),
         (Err(_), Err(_)) => {}
         // Malformed heads may be noticed before they are whole, or when they are; never at a rest.
         (Err(lost), Ok(standing)) | (Ok(standing), Err(lost)) => {
