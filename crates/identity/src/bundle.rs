@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::UNIX_EPOCH;
 
 use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
@@ -33,6 +34,8 @@ pub struct TrustBundle {
 pub(crate) struct Checks {
     pub(crate) of_servers: Arc<WebPkiServerVerifier>,
     pub(crate) of_clients: Arc<dyn ClientCertVerifier>,
+    /// The last second since 1970 in which all revocation lists count.
+    pub(crate) until: u64,
 }
 
 impl TrustBundle {
@@ -178,6 +181,7 @@ impl TrustBundle {
         Ok(Checks {
             of_servers: servers.enforce_revocation_expiration().build().map_err(unusable)?,
             of_clients: clients.enforce_revocation_expiration().build().map_err(unusable)?,
+            until: self.revocations.infos().map(last_second).min().unwrap_or(u64::MAX),
         })
     }
 }
@@ -195,6 +199,12 @@ impl fmt::Debug for TrustBundle {
         let names: Vec<_> = self.infos().into_iter().map(|root| (root.subject, root.serial)).collect();
         f.debug_struct("TrustBundle").field("roots", &names).field("revocations", &self.revocation_infos()).finish()
     }
+}
+
+/// A list counts until just before the next one is due; one that says nothing of the next never does.
+fn last_second(list: &RevocationInfo) -> u64 {
+    let next = list.next_update.and_then(|next| next.duration_since(UNIX_EPOCH).ok());
+    next.map_or(0, |next| next.as_secs().saturating_sub(1))
 }
 
 /// DER as PEM.

@@ -55,8 +55,12 @@ impl CertificateInfo {
 
 /// The one SPIFFE id of a certificate. Names of other kinds are ignored and never give identity.
 pub(crate) fn spiffe_id(der: &[u8]) -> Result<SpiffeId, SpiffeIdError> {
-    let certificate = parse(der).map_err(|_| SpiffeIdError::NotOne(0))?;
-    match uris(&certificate)[..] {
+    spiffe_id_of(&parse(der).map_err(|_| SpiffeIdError::NotOne(0))?)
+}
+
+/// As [`spiffe_id`], of a certificate that was read already.
+pub(crate) fn spiffe_id_of(certificate: &X509Certificate<'_>) -> Result<SpiffeId, SpiffeIdError> {
+    match uris(certificate)[..] {
         [uri] => uri.parse(),
         ref uris => Err(SpiffeIdError::NotOne(uris.len())),
     }

@@ -7,6 +7,7 @@
 mod client;
 mod compliance;
 mod error;
+mod known;
 mod negotiated;
 pub(crate) mod provider;
 mod record;

@@ -2,7 +2,7 @@
 
 use rustls::{CommonState, ProtocolVersion};
 
-use crate::{CertificateInfo, CertificateName, SpiffeId, certificate};
+use crate::{CertificateName, SpiffeId, certificate};
 
 /// What both ends agreed on, and who the peer proved to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,7 @@ impl Negotiated {
     pub(super) fn of(common: &CommonState) -> Option<Self> {
         let chain = common.peer_certificates().unwrap_or_default();
         let leaf = chain.first();
+        let peer = leaf.and_then(|leaf| certificate::parse(leaf).ok());
         let suite = common.negotiated_cipher_suite()?.suite().as_str().unwrap_or_default();
         Some(Self {
             version: match common.protocol_version()? {
@@ -37,8 +38,8 @@ impl Negotiated {
             cipher_suite: suite.replacen("TLS13_", "TLS_", 1),
             group: common.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())).unwrap_or_default(),
             alpn: common.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
-            peer_id: leaf.and_then(|leaf| certificate::spiffe_id(leaf).ok()),
-            peer_serial: leaf.and_then(|leaf| CertificateInfo::from_der(leaf).ok()).map(|info| info.serial),
+            peer_id: peer.as_ref().and_then(|peer| certificate::spiffe_id_of(peer).ok()),
+            peer_serial: peer.as_ref().map(|peer| certificate::hex(peer.raw_serial())),
             peer_path: CertificateName::path(chain),
         })
     }

@@ -10,6 +10,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme};
 
 use super::error::Refused;
+use super::known::Known;
 use super::{TlsError, TlsErrorKind, provider};
 use crate::bundle::Checks;
 use crate::{TrustDomain, certificate};
@@ -103,12 +104,13 @@ fn noted(error: Error, leaf: &CertificateDer<'_>) -> Error {
 pub(crate) struct ServerVerifier {
     inner: Arc<WebPkiServerVerifier>,
     accept: Accept,
+    known: Known,
 }
 
 impl ServerVerifier {
     /// For peers of the mesh.
     pub(crate) fn of_mesh(checks: &Checks, accept: Accept) -> Self {
-        Self { inner: Arc::clone(&checks.of_servers), accept }
+        Self { inner: Arc::clone(&checks.of_servers), accept, known: Known::until(checks.until) }
     }
 
     /// For servers outside the mesh.
@@ -121,7 +123,8 @@ impl ServerVerifier {
         // Only certificates whose issuer has a list here can be found revoked, as Envoy and Istio do it.
         let inner = builder.allow_unknown_revocation_status().build();
         let inner = inner.map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?;
-        Ok(Self { inner, accept })
+        // A list that has ended still counts here.
+        Ok(Self { inner, accept, known: Known::until(u64::MAX) })
     }
 }
 
@@ -135,15 +138,24 @@ impl ServerCertVerifier for ServerVerifier {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         check_size(leaf, rest)?;
+        let chain = Known::name(leaf, rest);
+        // Where the server's name counts, a chain that was good for one name says nothing of another.
+        let by_name = matches!(self.accept, Accept::ServerName);
+        if !by_name && self.known.knows(&chain, now) {
+            return Ok(ServerCertVerified::assertion());
+        }
         match self.inner.verify_server_cert(leaf, rest, name, ocsp, now) {
             Ok(_) => {}
             // The library checks the name last, when the chain is good; whose name counts is ours to say.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) if !matches!(self.accept, Accept::ServerName) => {}
+            )) if !by_name => {}
             Err(error) => return Err(noted(error, leaf)),
         }
         self.accept.check(leaf).map_err(refuse)?;
+        if !by_name {
+            self.known.remember(chain, leaf, rest, now);
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -215,11 +227,12 @@ pub(crate) struct ClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
     accept: Accept,
     mandatory: bool,
+    known: Known,
 }
 
 impl ClientVerifier {
     pub(crate) fn new(checks: &Checks, accept: Accept, mandatory: bool) -> Self {
-        Self { inner: Arc::clone(&checks.of_clients), accept, mandatory }
+        Self { inner: Arc::clone(&checks.of_clients), accept, mandatory, known: Known::until(checks.until) }
     }
 }
 
@@ -239,8 +252,13 @@ impl ClientCertVerifier for ClientVerifier {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         check_size(leaf, rest)?;
+        let chain = Known::name(leaf, rest);
+        if self.known.knows(&chain, now) {
+            return Ok(ClientCertVerified::assertion());
+        }
         self.inner.verify_client_cert(leaf, rest, now).map_err(|error| noted(error, leaf))?;
         self.accept.check(leaf).map_err(refuse)?;
+        self.known.remember(chain, leaf, rest, now);
         Ok(ClientCertVerified::assertion())
     }
 
@@ -266,3 +284,7 @@ impl ClientCertVerifier for ClientVerifier {
         self.inner.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;
