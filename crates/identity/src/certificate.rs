@@ -109,8 +109,10 @@ fn address(bytes: &[u8]) -> Option<std::net::IpAddr> {
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let significant = bytes.iter().position(|byte| *byte != 0).unwrap_or(bytes.len().saturating_sub(1));
-    bytes[significant..].iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = bytes[significant..].iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(DIGITS[usize::from(digit)])).collect()
 }
 
 pub(crate) fn time(seconds: i64) -> SystemTime {

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::access_log::AccessLogger;
-use crate::capture::{Capture, Dialer, reset_on_close, tune};
+use crate::capture::{Capture, Dialer, reset_on_close};
 use crate::connections::{Connection, Connections, Direction, Outcome};
 use crate::inbound::Greeters;
 use crate::limits::{Gate, Limits, Place};
@@ -114,7 +114,6 @@ impl Sidecar {
 
     /// Serves a connection to its end. A fault of ours on its way ends this connection alone.
     async fn handle(self: Arc<Self>, stream: TcpStream, peer: SocketAddr, direction: Direction) {
-        tune(&stream);
         let local = stream.local_addr().unwrap_or(peer);
         let entered = OnceLock::new();
         let served = Box::pin(self.run(stream, (peer, local), direction, &entered));

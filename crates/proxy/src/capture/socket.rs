@@ -22,7 +22,7 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listen(address, false)?)
 }
 
-/// As [`bind`], outside of an event loop. `shared`: further listeners of this user may take part in the address, and the
+/// As [`bind`], outside of an event loop. What is accepted inherits the socket's options. `shared`: further listeners of this user may take part in the address, and the
 /// kernel spreads connections over them.
 ///
 /// # Errors
@@ -34,6 +34,7 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpList
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    tune(&SockRef::from(&socket));
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
     Ok(socket.into())
@@ -77,16 +78,16 @@ impl Dialer {
         }
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(address)).await;
         let stream = connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection request"))??;
-        tune(&stream);
+        tune(&SockRef::from(&stream));
         Ok(stream)
     }
 }
 
 /// Sends small writes at once, and finds out about dead peers. Neither is needed for correctness.
-pub fn tune(stream: &TcpStream) {
-    let _ = stream.set_nodelay(true);
+fn tune(socket: &SockRef<'_>) {
+    let _ = socket.set_tcp_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-    let _ = SockRef::from(stream).set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_keepalive(&keepalive);
 }
 
 /// Makes the coming close of `stream` a reset, as when the other side was reset.
@@ -100,4 +101,20 @@ pub fn reset_on_close(stream: &TcpStream) {
 /// The connection is gone.
 pub fn shutdown_write(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).shutdown(std::net::Shutdown::Write)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_accepted_inherits_the_options() {
+        let listener = listen("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let _caller = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), KEEPALIVE);
+    }
 }

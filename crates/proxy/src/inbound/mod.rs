@@ -54,7 +54,8 @@ struct Unproved {
 /// # Errors
 /// Why it was refused or cut.
 pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Arc<Connection>) -> Result<(), Refusal> {
-    let prepared = unless_cut(connection, prepare(sidecar, &stream, connection)).await;
+    // In a box of its own, so that its memory is given back when the relay begins.
+    let prepared = Box::pin(unless_cut(connection, prepare(sidecar, &stream, connection))).await;
     let (mut down, application, mut observer) = match prepared {
         Ok(Some((downstream, application, observer))) => (downstream.side(stream), application, observer),
         Ok(None) => return Ok(()),

@@ -27,7 +27,8 @@ pub use loads::{Busy, Loads};
 /// Why it was refused or cut.
 pub async fn serve(sidecar: &Arc<Sidecar>, mut stream: TcpStream, connection: &Arc<Connection>) -> Result<(), Refusal> {
     loop {
-        let prepared = match unless_cut(connection, prepare(sidecar, &stream, connection)).await {
+        // What is awaited here stands in boxes of its own, so that the relay does without its memory.
+        let prepared = match Box::pin(unless_cut(connection, prepare(sidecar, &stream, connection))).await {
             Ok(prepared) => prepared,
             Err(refusal) => {
                 reset_on_close(&stream);
@@ -44,7 +45,7 @@ pub async fn serve(sidecar: &Arc<Sidecar>, mut stream: TcpStream, connection: &A
         drop(busy);
         stream = down.into_stream();
         connection.parted();
-        if !unless_cut(connection, async { Ok(goes_on(&stream).await) }).await? {
+        if !Box::pin(unless_cut(connection, async { Ok(goes_on(&stream).await) })).await? {
             return Ok(());
         }
     }
