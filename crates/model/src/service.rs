@@ -93,8 +93,10 @@ pub enum Resolution {
     None,
     /// `STATIC`.
     Static,
-    /// `DNS` or `DNS_ROUND_ROBIN`.
+    /// `DNS`: every address of the name.
     Dns,
+    /// `DNS_ROUND_ROBIN`: one address of the name at a time.
+    DnsRoundRobin,
     /// `DYNAMIC_DNS`.
     DynamicDns,
 }

@@ -6,6 +6,7 @@
 //! for a proxy, [`explain`] the same for people, with the trace of what decided. [`findings`] tells what is wrong with
 //! resources that are each valid by themselves.
 
+mod allocate;
 mod client;
 mod client_class;
 pub mod compare;

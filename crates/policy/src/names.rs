@@ -36,8 +36,9 @@ impl Names {
             if host::is_wildcard(&service.host) {
                 names.wildcard_hosts.push(at);
             }
-            for address in &service.addresses {
-                names.by_address.entry(address.clone()).or_default().push(at);
+            let allocated = service.allocated.iter().flat_map(|allocated| allocated.texts());
+            for address in service.addresses.iter().cloned().chain(allocated) {
+                names.by_address.entry(address).or_default().push(at);
             }
             let endpoints = service.endpoints.iter().enumerate();
             names.selecting.extend(endpoints.filter_map(|(position, endpoint)| Some((endpoint.workload?, at, position))));

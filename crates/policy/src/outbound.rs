@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mutua_model::{AppProtocol, ClientTls, ClientTlsMode};
+use mutua_model::{AppProtocol, ClientTls, ClientTlsMode, Resolution};
 
 use crate::client::ClientDecision;
 use crate::endpoint::{Transport, transport};
@@ -21,12 +21,16 @@ pub struct Destination {
     pub namespace: String,
     /// The addresses or prefixes that are captured for it.
     pub addresses: Vec<String>,
+    /// The addresses that a host without any was given; captured too.
+    pub allocated: Vec<String>,
     /// Its ports.
     pub ports: Vec<DestinationPort>,
     /// The endpoints' own addresses are captured too (headless services).
     pub by_endpoint: bool,
     /// The original address is dialled, whatever it is.
     pub passthrough: bool,
+    /// Of a name's addresses one is used at a time (ServiceEntry resolution DNS_ROUND_ROBIN).
+    pub one_address: bool,
 }
 
 /// One port of it.
@@ -102,9 +106,11 @@ impl Engine {
             name: service.name.clone(),
             namespace: service.namespace.clone(),
             addresses: service.addresses.clone(),
+            allocated: service.allocated.iter().flat_map(|allocated| allocated.texts()).collect(),
             ports,
             by_endpoint: service.headless,
             passthrough,
+            one_address: service.resolution == Some(Resolution::DnsRoundRobin),
         })
     }
 

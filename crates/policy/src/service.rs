@@ -7,6 +7,7 @@ use std::sync::Arc;
 use mutua_model::service::{Endpoint as Inline, TargetPort};
 use mutua_model::{AppProtocol, EndpointSlice, Kind, Labels, Mesh, Meta, Resolution, ServicePort};
 
+use crate::allocate::{self, Allocated};
 use crate::shared_endpoints;
 use crate::workload::{self, Workload};
 
@@ -33,6 +34,10 @@ pub(crate) struct Service {
     pub(crate) selector: Option<Labels>,
     /// Captured addresses or prefixes.
     pub(crate) addresses: Vec<String>,
+    /// A ServiceEntry without addresses whose host can be given one.
+    pub(crate) wants_address: bool,
+    /// What it was given; captured too, and told by the sidecar's DNS.
+    pub(crate) allocated: Option<Allocated>,
     /// A Kubernetes Service without a cluster address.
     pub(crate) headless: bool,
     /// The original address is dialled (ServiceEntry resolution NONE).
@@ -75,7 +80,7 @@ impl Endpoint {
 impl Service {
     /// Whether DNS finds its endpoints.
     pub(crate) fn resolved_by_name(&self) -> bool {
-        matches!(self.resolution, Some(Resolution::Dns | Resolution::DynamicDns))
+        self.resolution.is_some_and(by_name)
     }
 
     /// The declared port of that number.
@@ -109,6 +114,7 @@ pub(crate) fn all(mesh: &Mesh, workloads: &[Workload]) -> Vec<Service> {
         services.extend(entry.hosts.iter().map(|host| of_entry(mesh, entry, &meta, host, &lookup)));
     }
     services.sort_by(|a, b| (a.entry, a.meta.age_order(), &a.host).cmp(&(b.entry, b.meta.age_order(), &b.host)));
+    allocate::allocate(&mut services);
     shared_endpoints::share(&mut services, &mesh.config.trust_domain);
     for service in &mut services {
         service.identities = identities(mesh, service);
@@ -214,6 +220,8 @@ fn of_service(mesh: &Mesh, service: &mutua_model::Service, lookup: &Lookup<'_>) 
         resolution: None,
         selector: service.selector.clone(),
         addresses,
+        wants_address: false,
+        allocated: None,
         headless: service.headless,
         undirected: false,
         external: false,
@@ -292,7 +300,7 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, meta: &Arc<Meta>, ho
         }
         None => entry.endpoints.iter().map(|inline| of_inline(namespace, inline, numbers(&inline.ports))).collect(),
     };
-    let named = matches!(entry.resolution, Resolution::Dns | Resolution::DynamicDns);
+    let named = by_name(entry.resolution);
     if endpoints.is_empty() && entry.workload_selector.is_none() && (named || entry.resolution == Resolution::None) {
         endpoints.push(stranger(namespace, host, numbers(&[])));
     }
@@ -304,7 +312,9 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, meta: &Arc<Meta>, ho
         ports: entry.ports.clone(),
         resolution: Some(entry.resolution),
         selector: entry.workload_selector.clone(),
-        addresses: captured(entry),
+        addresses: allocate::captured(entry),
+        wants_address: allocate::wants_address(entry, host),
+        allocated: None,
         headless: false,
         undirected: entry.resolution == Resolution::None,
         external: !entry.mesh_internal,
@@ -317,19 +327,8 @@ fn of_entry(mesh: &Mesh, entry: &mutua_model::ServiceEntry, meta: &Arc<Meta>, ho
     }
 }
 
-/// The addresses by which connections to an entry are told: its own, else those that its endpoints are written with, at the
-/// ports of the entry.
-fn captured(entry: &mutua_model::ServiceEntry) -> Vec<String> {
-    if !entry.addresses.is_empty() {
-        return entry.addresses.iter().map(|address| canonical(address)).collect();
-    }
-    let inline = entry.endpoints.iter().filter(|_| entry.workload_selector.is_none());
-    inline.filter_map(|inline| Some(inline.address.parse::<std::net::IpAddr>().ok()?.to_string())).collect()
-}
-
-/// An address in the form that it has when it is dialled; prefixes stay as they are.
-fn canonical(address: &str) -> String {
-    address.parse::<std::net::IpAddr>().map_or_else(|_| address.to_owned(), |address| address.to_string())
+fn by_name(resolution: Resolution) -> bool {
+    matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin | Resolution::DynamicDns)
 }
 
 fn of_inline(namespace: &str, inline: &Inline, ports: Vec<Option<u16>>) -> Endpoint {

@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::capture::Dialer;
+use crate::dns::{Resolver, Upstream};
 
 /// Silence after which the control plane is asked whether it still lives.
 const PING: Duration = Duration::from_secs(20);
@@ -72,7 +73,7 @@ impl ControlPlane {
 
     async fn connect(&self, config: &ClientConfig) -> io::Result<TlsStream<TcpStream>> {
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-        for address in tokio::net::lookup_host(&self.address).await? {
+        for address in self.addresses().await? {
             match self.dialer.connect(address).await {
                 Ok(stream) => {
                     let secured = tokio::time::timeout(HANDSHAKE, TlsStream::connect(config, None, stream)).await;
@@ -86,11 +87,16 @@ impl ControlPlane {
         Err(last)
     }
 
+    /// Asked of the name servers directly: the sidecar's own DNS may wait for the control plane.
+    async fn addresses(&self) -> io::Result<Vec<std::net::SocketAddr>> {
+        Resolver::new(Upstream::of_machine(self.dialer)).lookup(&self.address).await
+    }
+
     /// The address of this machine as the control plane's network sees it; unspecified when unknown.
     pub async fn own_address(&self) -> std::net::IpAddr {
         let unknown = std::net::IpAddr::from([0, 0, 0, 0]);
-        let Ok(mut addresses) = tokio::net::lookup_host(&self.address).await else { return unknown };
-        let Some(address) = addresses.next() else { return unknown };
+        let Ok(addresses) = self.addresses().await else { return unknown };
+        let Some(address) = addresses.first() else { return unknown };
         let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
         // Connecting a datagram socket sends nothing; it only chooses the route.
         let Ok(socket) = std::net::UdpSocket::bind(any) else { return unknown };

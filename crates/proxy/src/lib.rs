@@ -2,7 +2,8 @@
 //!
 //! The way of a connection: [`capture`] tells where it wanted to go; [`inbound`] and [`outbound`] decide with what
 //! [`detect`] sees in the first bytes and what [`world`] knows; [`tls`] proves who is there; [`relay`] copies, and [`observe`] looks on. Beside it:
-//! [`discovery`] and [`certificate`] keep the world current, [`kept`] over a restart, [`drain`] ends what it no longer allows, and
+//! [`dns`] tells the mesh's names, [`discovery`] and [`certificate`] keep the world current, [`kept`] over a restart,
+//! [`drain`] ends what it no longer allows, and
 //! [`connections`], [`telemetry`], [`admin`] and [`report`] tell what happens.
 
 pub mod access_log;
@@ -14,6 +15,7 @@ pub mod connections;
 pub mod control_plane;
 pub mod detect;
 pub mod discovery;
+pub mod dns;
 pub mod drain;
 pub mod handover;
 pub mod inbound;

@@ -1,7 +1,7 @@
 //! Everything that a sidecar listens on: bound at the start, or inherited from the sidecar that ran before.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -17,6 +17,8 @@ use crate::settings::Listen;
 pub(crate) struct Listeners {
     /// For each worker.
     pub workers: Vec<Vec<(Direction, TcpListener)>>,
+    /// Captured questions to name servers, by datagram and by stream.
+    pub dns: Vec<(UdpSocket, TcpListener)>,
     /// `/stats/prometheus`.
     pub metrics: TcpListener,
     /// `/healthz/ready`.
@@ -41,6 +43,12 @@ impl Listeners {
         };
         let metrics = alone("metrics", addresses.metrics)?;
         let readiness = alone("readiness", addresses.readiness)?;
+        let streams = addresses.dns.iter().map(|address| alone("names", *address)).collect::<Result<Vec<_>, _>>()?;
+        let mut datagrams = |address: SocketAddr| match take(&name(DATAGRAMS, address)).pop() {
+            Some(socket) => Ok(UdpSocket::from(socket)),
+            None => UdpSocket::bind(address).map_err(failed(address)),
+        };
+        let datagrams = addresses.dns.iter().map(|address| datagrams(*address)).collect::<Result<Vec<_>, _>>()?;
         let mut local = |file: &str| match take(file).pop() {
             Some(socket) => Ok(UnixListener::from(socket)),
             None => bind_socket(&folder.join(file)).map_err(failed(folder.join(file).display())),
@@ -60,7 +68,7 @@ impl Listeners {
                 workers[at % count].push((direction, socket));
             }
         }
-        Ok(Self { workers, metrics, readiness, admin, successor })
+        Ok(Self { workers, dns: datagrams.into_iter().zip(streams).collect(), metrics, readiness, admin, successor })
     }
 
     /// A second handle of each, under the name by which a successor asks for it.
@@ -77,6 +85,10 @@ impl Listeners {
             (ADMIN_SOCKET.to_owned(), OwnedFd::from(self.admin.try_clone()?)),
             (SOCKET.to_owned(), OwnedFd::from(self.successor.try_clone()?)),
         ];
+        for (datagrams, streams) in &self.dns {
+            copies.push((name(DATAGRAMS, datagrams.local_addr()?), OwnedFd::from(datagrams.try_clone()?)));
+            copies.push(tcp("names", streams)?);
+        }
         for (direction, listener) in self.workers.iter().flatten() {
             copies.push(tcp(direction.as_str(), listener)?);
         }
@@ -92,5 +104,7 @@ fn failed(address: impl ToString) -> impl FnOnce(io::Error) -> StartError {
     move |source| StartError::Listen { address: address.to_string(), source }
 }
 
+/// Questions by datagram, in the names by which a successor asks.
+const DATAGRAMS: &str = "names by datagram";
 /// The admin socket in the state folder.
 const ADMIN_SOCKET: &str = "admin.sock";

@@ -13,6 +13,7 @@ use crate::admin::Origin;
 use crate::capture::{Dialer, Redirected};
 use crate::certificate::{CertificateError, Certificates, Store, StoreError};
 use crate::control_plane::ControlPlane;
+use crate::dns::{Dns, Upstream};
 use crate::handover::{self, Inherited};
 use crate::limits::Gate;
 use crate::listeners::Listeners;
@@ -169,7 +170,10 @@ fn become_user(settings: &Settings, state: &std::path::Path) -> Result<(), Start
 }
 
 async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError> {
-    let addresses = Listen::standard(settings.status_address);
+    let mut addresses = Listen::standard(settings.status_address);
+    if !settings.dns_capture {
+        addresses.dns.clear();
+    }
     let folder = prepared.store.folder().to_owned();
     let mut inherited = if settings.take_over { Inherited::ask(&folder).map_err(StartError::TakeOver)? } else { None };
     let listeners = Listeners::bind(&addresses, &folder, inherited.as_mut())?;
@@ -180,8 +184,9 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     sidecar.tls_folders.clone_from(&settings.tls_dir);
     sidecar.own_ports = addresses.inbound.iter().chain(&addresses.outbound).map(SocketAddr::port).collect();
     let sidecar = Arc::new(sidecar);
+    let dns = Dns::new(Arc::clone(&sidecar), prepared.workload.namespace.clone(), Upstream::of_machine(dialer));
     let origin = origin(prepared, &sidecar)?;
-    let service = Service::new(&sidecar, &origin);
+    let service = Service::new(&sidecar, &origin, dns);
     // However this ends, the workers end with it.
     let _ending = service.end().drop_guard();
     let mut signals = Signals::new()?;

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Origin, Pages, serve_tcp, serve_unix};
+use crate::dns::Dns;
 use crate::handover::{Succession, Successor};
 use crate::listeners::Listeners;
 use crate::sidecar::Sidecar;
@@ -19,6 +20,7 @@ use crate::workers::Work;
 pub(crate) struct Service {
     work: Work,
     origin: Origin,
+    dns: Arc<Dns>,
     /// Ends what keeps certificate and configuration current.
     pub following: CancellationToken,
 }
@@ -32,7 +34,7 @@ pub(crate) struct Running {
 
 impl Service {
     /// A service that is not started.
-    pub fn new(sidecar: &Arc<Sidecar>, origin: &Origin) -> Self {
+    pub fn new(sidecar: &Arc<Sidecar>, origin: &Origin, dns: Dns) -> Self {
         let end = CancellationToken::new();
         let following = end.child_token();
         let work = Work {
@@ -42,7 +44,7 @@ impl Service {
             stop: CancellationToken::new(),
             end,
         };
-        Self { work, origin: origin.clone(), following }
+        Self { work, origin: origin.clone(), dns: Arc::new(dns), following }
     }
 
     /// Ends everything, also what was started.
@@ -64,11 +66,18 @@ impl Service {
             Admin { sidecar: Arc::clone(&self.work.sidecar), origin: self.origin.clone(), stopping: self.work.stop.clone() };
         let succession = Succession { listener: unix(listeners.successor)?, sockets };
         let workers = self.work.start(listeners.workers)?;
-        let answers = vec![
+        let mut answers = vec![
             tokio::spawn(serve_tcp(admin.clone(), Pages::Metrics, tcp(listeners.metrics)?)).abort_handle(),
             tokio::spawn(serve_tcp(admin.clone(), Pages::Readiness, tcp(listeners.readiness)?)).abort_handle(),
             tokio::spawn(serve_unix(admin, unix(listeners.admin)?)).abort_handle(),
         ];
+        for (datagrams, streams) in listeners.dns {
+            datagrams.set_nonblocking(true)?;
+            let (datagrams, streams) = (tokio::net::UdpSocket::from_std(datagrams)?, tcp(streams)?);
+            let (dns, end) = (&self.dns, &self.work.end);
+            answers.push(tokio::spawn(Arc::clone(dns).serve_datagrams(datagrams, end.clone())).abort_handle());
+            answers.push(tokio::spawn(Arc::clone(dns).serve_streams(streams, end.clone())).abort_handle());
+        }
         Ok(Running { workers, answers, succession })
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::access_log::AccessLogSettings;
 use crate::limits::Limits;
-use crate::redirect::{INBOUND_PORT, OUTBOUND_PORT, PROXY_ID};
+use crate::redirect::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT, PROXY_ID};
 
 /// The port of metrics (Istio's).
 pub const METRICS_PORT: u16 = 15020;
@@ -68,6 +68,10 @@ pub struct Settings {
     /// The address on which metrics and readiness are served
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub status_address: IpAddr,
+    /// Whether names are answered on port 15053, where `mutua redirect` leads the workload's questions to: those of the
+    /// mesh here, others by the name servers of /etc/resolv.conf
+    #[arg(long, value_name = "BOOL", env = "ISTIO_META_DNS_CAPTURE", default_value_t = true, action = clap::ArgAction::Set)]
+    pub dns_capture: bool,
     /// What holds on a hostile network
     #[command(flatten)]
     pub limits: Limits,
@@ -106,6 +110,8 @@ pub struct Listen {
     pub outbound: Vec<SocketAddr>,
     /// Captured inbound connections.
     pub inbound: Vec<SocketAddr>,
+    /// Captured questions to name servers, on loopback.
+    pub dns: Vec<SocketAddr>,
     /// `/stats/prometheus`.
     pub metrics: SocketAddr,
     /// `/healthz/ready`.
@@ -124,10 +130,15 @@ impl Listen {
         Self {
             outbound: at(OUTBOUND_PORT),
             inbound: at(INBOUND_PORT),
+            dns: any.iter().map(|any| SocketAddr::new(loopback(*any), DNS_PORT)).collect(),
             metrics: SocketAddr::new(status, METRICS_PORT),
             readiness: SocketAddr::new(status, READINESS_PORT),
         }
     }
+}
+
+fn loopback(any: IpAddr) -> IpAddr {
+    if any.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() }
 }
 
 impl Settings {

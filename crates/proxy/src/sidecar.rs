@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 use crate::access_log::AccessLogger;
 use crate::capture::{Capture, Dialer, reset_on_close};
 use crate::connections::{Connection, Connections, Direction, Outcome};
+use crate::dns::{Resolver, Upstream};
 use crate::inbound::Greeters;
 use crate::limits::{Gate, Limits, Place};
 use crate::outbound::Loads;
@@ -42,6 +43,8 @@ pub struct Sidecar {
     pub refusals: Refusals,
     /// How it dials out.
     pub dialer: Dialer,
+    /// What endpoints' names stand for.
+    pub resolver: Resolver,
     /// How busy endpoints are.
     pub loads: Loads,
     /// TLS towards servers outside the mesh.
@@ -74,6 +77,7 @@ impl Sidecar {
             metrics: Metrics::default(),
             refusals: Refusals::default(),
             dialer,
+            resolver: Resolver::new(Upstream::of_machine(dialer)),
             loads: Loads::default(),
             originations: Originations::default(),
             tls_folders: Vec::new(),

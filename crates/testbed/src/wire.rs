@@ -78,5 +78,7 @@ pub fn destination(protocol: Protocol, tls: mesh::ClientTls, endpoints: &[Socket
         }],
         by_endpoint: false,
         passthrough: false,
+        allocated: Vec::new(),
+        one_address: false,
     }
 }

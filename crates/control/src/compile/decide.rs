@@ -85,6 +85,8 @@ pub fn destinations(snapshot: &Snapshot, member: &Member) -> Vec<mesh::Destinati
         name: one.name,
         namespace: one.namespace,
         addresses: one.addresses,
+        allocated: one.allocated,
+        one_address: one.one_address,
         ports: one
             .ports
             .into_iter()

@@ -324,13 +324,7 @@ fn traps() -> Vec<Row> {
         ("MUT0016", service, "spec/clusterIP", HEADLESS.to_owned(), normal),
         ("MUT0017", "PeerAuthentication bar/p", "spec/portLevelMtls/90/mode", both.clone() + &on_head, both),
         ("MUT0018", "ServiceEntry bar/e", "spec", inside(marked), inside(", serviceAccount: api")),
-        (
-            "MUT0019",
-            "ServiceEntry bar/e",
-            "spec/addresses",
-            entry("resolution: DNS"),
-            entry("resolution: DNS, addresses: [10.1.1.1]"),
-        ),
+        ("MUT0019", "ServiceEntry bar/e", "spec/addresses", entry("resolution: NONE"), entry("resolution: DNS")),
         ("MUT0020", subject, "spec/trafficPolicy/tls", tls("tls: {}"), tls("tls: {mode: DISABLE}")),
         (
             "MUT0021",

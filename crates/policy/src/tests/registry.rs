@@ -130,3 +130,31 @@ fn an_entry_without_addresses_is_found_by_its_endpoints() {
     let addressed = outside("resolution: STATIC, addresses: [198.51.100.1], endpoints: [{address: 192.0.2.1}]");
     assert_eq!(captured(&addressed), ["198.51.100.1"]);
 }
+
+#[test]
+fn a_host_without_addresses_is_given_some_and_found_by_them() {
+    let entry = |host: &str, rest: &str| {
+        let name = host.trim_start_matches("*.").replace('.', "-");
+        format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: bar}}\n\
+             spec: {{hosts: ['{host}'], ports: [{{number: 443, name: tls, protocol: TLS}}], {rest}}}\n"
+        )
+    };
+    let text = entry("plain.example.com", "resolution: DNS")
+        + &entry("turns.example.com", "resolution: DNS_ROUND_ROBIN")
+        + &entry("fixed.example.com", "resolution: STATIC, addresses: [10.9.9.9], endpoints: [{address: 10.9.9.1}]")
+        + &entry("*.example.org", "resolution: NONE");
+    let engine = engine(&text);
+    let all = engine.destinations(engine.workload("foo/sleep").unwrap());
+    let of = |host: &str| all.iter().find(|one| one.host == host).unwrap();
+    let plain = of("plain.example.com");
+    assert!(plain.allocated[0].starts_with("240.240.") && plain.allocated[1].starts_with("2001:2::f0f0:"), "{plain:?}");
+    assert!(!plain.one_address && of("turns.example.com").one_address);
+    assert_ne!(plain.allocated, of("turns.example.com").allocated);
+    assert!(of("fixed.example.com").allocated.is_empty() && of("*.example.org").allocated.is_empty());
+    let again = super::engine(&(entry("another.example.com", "resolution: DNS") + &text));
+    let later = again.destinations(again.workload("foo/sleep").unwrap());
+    assert_eq!(later.iter().find(|one| one.host == plain.host).unwrap().allocated, plain.allocated, "whatever else there is");
+    let by_address = ask(&engine, "foo/sleep", &format!("{}:443", plain.allocated[0]));
+    assert_eq!(by_address.endpoints[0].address.as_deref(), Some("plain.example.com"));
+}

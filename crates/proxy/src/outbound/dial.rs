@@ -1,8 +1,7 @@
 //! The choice of an endpoint: of two that chance names, the one with fewer connections; others when it cannot be reached.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::net::SocketAddr;
 
 use tokio::net::TcpStream;
 
@@ -14,8 +13,6 @@ use crate::world::{Address, Endpoint, Match};
 
 /// Endpoints that are tried for one connection.
 pub const MAX_ATTEMPTS: usize = 3;
-/// How long a name may take to be resolved.
-const RESOLVING: Duration = Duration::from_secs(5);
 
 /// A connection to an endpoint.
 pub struct Dialled {
@@ -41,7 +38,7 @@ pub(super) async fn dial(sidecar: &Sidecar, found: &Match, connection: &Connecti
         return Ok(Dialled { stream: stream.map_err(failed)?, endpoint, busy });
     }
     let mut failures = Vec::new();
-    let candidates = candidates(found, &mut failures).await;
+    let candidates = candidates(sidecar, found, &mut failures).await;
     let mut tried = Vec::new();
     while let Some((at, busy)) = sidecar.loads.choose(candidates.len(), &tried, |at| candidates[at].0) {
         let (address, endpoint) = candidates[at];
@@ -62,27 +59,22 @@ pub(super) async fn dial(sidecar: &Sidecar, found: &Match, connection: &Connecti
 }
 
 /// Where a connection may go. Names that cannot be resolved are left out, and said in `failures`.
-async fn candidates<'m>(found: &'m Match, failures: &mut Vec<String>) -> Vec<(SocketAddr, &'m Endpoint)> {
+async fn candidates<'m>(sidecar: &Sidecar, found: &'m Match, failures: &mut Vec<String>) -> Vec<(SocketAddr, &'m Endpoint)> {
     let endpoints = found.endpoint.as_ref().map_or(&*found.port.endpoints, std::slice::from_ref);
     let mut candidates = Vec::with_capacity(endpoints.len());
     for endpoint in endpoints {
         match &endpoint.address {
             Address::Ip(ip) => candidates.push((SocketAddr::new(*ip, endpoint.port), endpoint)),
-            Address::Name(name) => match resolve(name).await {
-                Ok(ips) => candidates.extend(ips.into_iter().map(|ip| (SocketAddr::new(ip, endpoint.port), endpoint))),
+            Address::Name(name) => match sidecar.resolver.resolve(name).await {
+                Ok(ips) => {
+                    let used = if found.destination.one_address { 1 } else { ips.len() };
+                    candidates.extend(ips.iter().take(used).map(|ip| (SocketAddr::new(*ip, endpoint.port), endpoint)));
+                }
                 Err(error) => failures.push(format!("{name}:{}: {error}", endpoint.port)),
             },
         }
     }
     candidates
-}
-
-async fn resolve(name: &str) -> io::Result<Vec<IpAddr>> {
-    let found = tokio::time::timeout(RESOLVING, tokio::net::lookup_host((name, 0))).await;
-    let found = found.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "the name is not resolved in time"))??;
-    let mut ips: Vec<IpAddr> = found.map(|address| address.ip()).collect();
-    ips.dedup();
-    if ips.is_empty() { Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")) } else { Ok(ips) }
 }
 
 async fn connect(sidecar: &Sidecar, address: SocketAddr, connection: &Connection) -> io::Result<TcpStream> {

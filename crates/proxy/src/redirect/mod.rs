@@ -22,6 +22,8 @@ pub use tool::RedirectError;
 pub const OUTBOUND_PORT: u16 = 15001;
 /// Where captured inbound connections go (Istio's port).
 pub const INBOUND_PORT: u16 = 15006;
+/// Where captured questions to name servers go (Istio's port).
+pub const DNS_PORT: u16 = 15053;
 /// The uid and gid of the sidecar (Istio's).
 pub const PROXY_ID: u32 = 1337;
 /// Inbound ports that are never captured: HBONE, metrics, readiness, Envoy's metrics.

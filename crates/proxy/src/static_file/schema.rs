@@ -114,12 +114,23 @@ fn inbound_port(field: &Field<'_>) -> Result<mesh::InboundPort, Wrong> {
 }
 
 fn destination(field: &Field<'_>) -> Result<mesh::Destination, Wrong> {
-    let map = field.map(&["host", "name", "namespace", "addresses", "ports", "byEndpoint", "passthrough"])?;
+    let map = field.map(&[
+        "host",
+        "name",
+        "namespace",
+        "addresses",
+        "allocated",
+        "ports",
+        "byEndpoint",
+        "passthrough",
+        "oneAddress",
+    ])?;
     let address = |field: &Field<'_>| {
         let text = field.text()?;
         let known = text.parse::<IpAddr>().is_ok() || text.parse::<ipnet::IpNet>().is_ok();
         if known { Ok(text.to_owned()) } else { Err(field.wrong(format!("{text:?} is no IP address or prefix"))) }
     };
+    let host_address = |field: &Field<'_>| field.read(str::parse::<IpAddr>).map(|address| address.to_string());
     Ok(mesh::Destination {
         host: map.required("host")?.text()?.to_owned(),
         name: map.text("name")?,
@@ -128,6 +139,8 @@ fn destination(field: &Field<'_>) -> Result<mesh::Destination, Wrong> {
         ports: map.required("ports")?.list()?.iter().map(destination_port).collect::<Result<_, _>>()?,
         by_endpoint: map.or_default("byEndpoint", Field::flag)?,
         passthrough: map.or_default("passthrough", Field::flag)?,
+        allocated: map.or_default("allocated", |field| field.list()?.iter().map(host_address).collect())?,
+        one_address: map.or_default("oneAddress", Field::flag)?,
     })
 }
 

@@ -77,14 +77,18 @@ fn inbound_port(port: mesh::InboundPort) -> Result<InboundPort, CompileError> {
 
 pub(super) fn destination(message: mesh::Destination) -> Result<Destination, CompileError> {
     let addresses = message.addresses.iter().map(|text| prefix(text)).collect::<Result<_, _>>()?;
+    let ip = |text: &String| text.parse().map_err(|_| CompileError::Address(text.clone()));
+    let allocated = message.allocated.iter().map(ip).collect::<Result<_, _>>()?;
     let ports = message.ports.into_iter().map(|port| destination_port(port).map(Arc::new)).collect::<Result<_, _>>()?;
     Ok(Destination {
         host: message.host.into(),
         name: message.name.into(),
         namespace: message.namespace.into(),
         addresses,
+        allocated,
         by_endpoint: message.by_endpoint,
         passthrough: message.passthrough,
+        one_address: message.one_address,
         ports,
     })
 }

@@ -14,6 +14,10 @@ pub struct Table {
     /// Wider prefixes, longest first.
     prefixes: Vec<(ipnet::IpNet, usize)>,
     by_endpoint: HashMap<SocketAddr, (usize, usize, usize)>,
+    /// By host in lower case.
+    by_host: HashMap<Arc<str>, usize>,
+    /// What follows name and namespace in the hosts of Kubernetes Services: `svc.cluster.local`.
+    service_domain: Option<Arc<str>>,
 }
 
 /// A destination that was found.
@@ -40,6 +44,13 @@ impl Table {
                     table.prefixes.push((*net, at));
                 }
             }
+            for ip in &destination.allocated {
+                table.exact.entry(*ip).or_default().push(at);
+            }
+            table.by_host.entry(lower(&destination.host)).or_insert(at);
+            if table.service_domain.is_none() {
+                table.service_domain = destination.service_domain().map(Arc::from);
+            }
             if destination.by_endpoint {
                 table.index_endpoints(at, destination);
             }
@@ -63,6 +74,18 @@ impl Table {
     #[must_use]
     pub fn destinations(&self) -> &[Arc<Destination>] {
         &self.destinations
+    }
+
+    /// The service of that host, in lower case.
+    #[must_use]
+    pub fn named(&self, host: &str) -> Option<&Destination> {
+        self.by_host.get(host).map(|at| &*self.destinations[*at])
+    }
+
+    /// What follows name and namespace in the hosts of Kubernetes Services, once there is one.
+    #[must_use]
+    pub fn service_domain(&self) -> Option<&str> {
+        self.service_domain.as_deref()
     }
 
     /// The service that `address` belongs to: by its own address and port, else by an endpoint's, else by a prefix.
@@ -92,6 +115,10 @@ impl Table {
             endpoint: Some(port.endpoints[endpoint].clone()),
         })
     }
+}
+
+fn lower(host: &Arc<str>) -> Arc<str> {
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) { host.to_ascii_lowercase().into() } else { Arc::clone(host) }
 }
 
 #[cfg(test)]

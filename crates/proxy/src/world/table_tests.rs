@@ -1,4 +1,4 @@
-use super::super::types::{Address, ClientMode, ClientTls, Expected, Labels, Protocol};
+use super::super::types::{Address, Labels, Protocol};
 use super::*;
 
 fn port(number: u16, endpoints: &[&str]) -> Arc<DestinationPort> {
@@ -7,25 +7,8 @@ fn port(number: u16, endpoints: &[&str]) -> Arc<DestinationPort> {
         let (ip, port) = (address.ip(), address.port());
         Endpoint { address: Address::Ip(ip), port, workload: "".into(), tls: true, labels: Labels::default() }
     };
-    let tls = ClientTls {
-        mode: ClientMode::Disable,
-        sni: String::new(),
-        subject_alt_names: Vec::new(),
-        peer: Expected::default(),
-        from_host_header: false,
-        client_certificate: String::new(),
-        private_key: String::new(),
-        ca_certificates: String::new(),
-        ca_crl: String::new(),
-        insecure_skip_verify: false,
-    };
-    Arc::new(DestinationPort {
-        port: number,
-        protocol: Protocol::Auto,
-        tls,
-        endpoints: endpoints.iter().map(endpoint).collect(),
-        decided_by: String::new(),
-    })
+    let endpoints = endpoints.iter().map(endpoint).collect();
+    Arc::new(DestinationPort { endpoints, ..DestinationPort::plain(number, Protocol::Auto) })
 }
 
 fn destination(host: &str, addresses: &[&str], by_endpoint: bool, ports: Vec<Arc<DestinationPort>>) -> Arc<Destination> {
@@ -34,8 +17,10 @@ fn destination(host: &str, addresses: &[&str], by_endpoint: bool, ports: Vec<Arc
         name: host.into(),
         namespace: "shop".into(),
         addresses: addresses.iter().map(|text| text.parse().unwrap()).collect(),
+        allocated: Vec::new(),
         by_endpoint,
         passthrough: false,
+        one_address: false,
         ports,
     })
 }

@@ -208,12 +208,31 @@ pub struct Destination {
     /// The captured addresses.
     #[serde(serialize_with = "nets")]
     pub addresses: Vec<IpNet>,
+    /// Addresses that the host was given because it has none; captured too.
+    pub allocated: Vec<IpAddr>,
     /// The endpoints' addresses are captured too.
     pub by_endpoint: bool,
     /// The original address is dialled.
     pub passthrough: bool,
+    /// Of a name's addresses one is used at a time.
+    pub one_address: bool,
     /// The ports.
     pub ports: Vec<Arc<DestinationPort>>,
+}
+
+impl Destination {
+    /// The host of a Kubernetes Service is `NAME.NAMESPACE.svc.DOMAIN`: the part from `svc` on.
+    #[must_use]
+    pub fn service_domain(&self) -> Option<&str> {
+        let rest = self.host.strip_prefix(&*self.name)?.strip_prefix('.')?.strip_prefix(&*self.namespace)?.strip_prefix('.')?;
+        rest.starts_with("svc.").then_some(rest)
+    }
+
+    /// Whether it is a Kubernetes Service, by its host.
+    #[must_use]
+    pub fn is_kubernetes(&self) -> bool {
+        self.service_domain().is_some()
+    }
 }
 
 /// A port of a service.
@@ -264,5 +283,25 @@ impl Endpoint {
             Address::Ip(ip) => Some(SocketAddr::new(ip, self.port)),
             Address::Name(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+impl DestinationPort {
+    /// A port without endpoints, in clear.
+    pub(crate) fn plain(port: u16, protocol: Protocol) -> Self {
+        let tls = ClientTls {
+            mode: ClientMode::Disable,
+            sni: String::new(),
+            subject_alt_names: Vec::new(),
+            peer: Expected::default(),
+            from_host_header: false,
+            client_certificate: String::new(),
+            private_key: String::new(),
+            ca_certificates: String::new(),
+            ca_crl: String::new(),
+            insecure_skip_verify: false,
+        };
+        Self { port, protocol, tls, endpoints: Vec::new(), decided_by: String::new() }
     }
 }

@@ -84,6 +84,12 @@ pub struct Destination {
     /// The original address is dialled, whatever it is (ServiceEntry resolution NONE).
     #[prost(bool, tag = "7")]
     pub passthrough: bool,
+    /// IP addresses that a host without any was given; captured too, and told by the sidecar's DNS.
+    #[prost(string, repeated, tag = "8")]
+    pub allocated: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Of a name's addresses one is used at a time, the first of the last answer (ServiceEntry resolution DNS_ROUND_ROBIN).
+    #[prost(bool, tag = "9")]
+    pub one_address: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DestinationPort {

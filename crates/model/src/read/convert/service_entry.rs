@@ -27,7 +27,8 @@ pub fn service_entry(meta: Meta, node: &Node) -> ServiceEntry {
 fn resolution(node: &Node) -> Resolution {
     match node.text() {
         Some("STATIC") => Resolution::Static,
-        Some("DNS" | "DNS_ROUND_ROBIN") => Resolution::Dns,
+        Some("DNS") => Resolution::Dns,
+        Some("DNS_ROUND_ROBIN") => Resolution::DnsRoundRobin,
         Some("DYNAMIC_DNS") => Resolution::DynamicDns,
         _ => Resolution::None,
     }

@@ -135,7 +135,7 @@ pub(super) const CODES: &[Code] = &[
         "MUT0019",
         Warning,
         "A ServiceEntry that sidecars cannot tell by address",
-        "Connections are told apart by their address. A host without addresses and without inline endpoints that are addresses is never recognised: its connections are those to an unknown destination, whatever a DestinationRule says.",
+        "Connections are told apart by their address. A host without addresses is given one, which sidecars tell by DNS; but not a wildcard, not with resolution NONE, and not with the label `networking.istio.io/enable-autoallocate-ip: \"false\"`. Its connections are those to an unknown destination, whatever a DestinationRule says.",
         "Write addresses, or endpoints with IP addresses.",
     ),
     code(

@@ -111,11 +111,11 @@ fn anyone(service: &Service, out: &mut Findings) {
 
 /// MUT0019: a host is found by its address only.
 fn without_address(service: &Service, out: &mut Findings) {
-    if !service.entry || !service.addresses.is_empty() {
+    if !service.entry || !service.addresses.is_empty() || service.allocated.is_some() {
         return;
     }
     let message = format!(
-        "{} has no addresses and no endpoints with one, so sidecars pass its connections on as to a stranger: without TLS",
+        "{} has no addresses and can be given none, so sidecars pass its connections on as to a stranger: without TLS",
         service.host
     );
     out.add("MUT0019", &service.meta, "spec/addresses", message, "addresses: [ADDRESS OR PREFIX]".to_owned());
