@@ -6,6 +6,7 @@ use mutua_model::{AuthorizationPolicy, Mesh};
 
 use super::Findings;
 use super::index::Index;
+use super::paste;
 use super::reach::Scopes;
 use super::status::Judge;
 use crate::workload;
@@ -28,7 +29,7 @@ pub(super) fn check<'m>(index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findin
     for policy in policies {
         let judge = judges.entry(policy.meta.namespace()).or_insert_with(|| Judge::new(index, scopes, policy.meta.namespace()));
         if !judge.receives(&policy.selector) {
-            needs_mtls(policy, out);
+            needs_mtls(index, policy, out);
         }
         principals(policy, &identities, index.mesh, out);
         source_namespaces(policy, scopes, out);
@@ -37,12 +38,12 @@ pub(super) fn check<'m>(index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findin
 }
 
 /// KIA0105, once per field.
-fn needs_mtls(policy: &AuthorizationPolicy, out: &mut Findings) {
+fn needs_mtls(index: &Index<'_>, policy: &AuthorizationPolicy, out: &mut Findings) {
+    let fix = paste::strict_for(index, policy.meta.namespace(), &policy.selector);
     let mut add = |path: &str| {
         let message =
             "this field compares identities, which callers prove by mutual TLS only, and its workloads do not receive it";
-        let fix = "make its workloads STRICT by a PeerAuthentication, and clients send ISTIO_MUTUAL";
-        out.add("KIA0105", &policy.meta, path, message.to_owned(), fix.to_owned());
+        out.add("KIA0105", &policy.meta, path, message.to_owned(), fix.clone());
     };
     for (at, rule) in policy.rules.iter().enumerate() {
         for (from, source) in rule.from.iter().enumerate() {

@@ -15,7 +15,7 @@ const ALL: &str = "{egress: [{hosts: [\"*/*\"]}]}";
 const WEB: &str = "selector: {matchLabels: {app: web}}";
 
 /// A day after the end of the older certificate of `CACERTS`.
-const NOW: i64 = 1_772_452_800;
+pub(super) const NOW: i64 = 1_772_452_800;
 const DAY: i64 = 86_400;
 const CACERTS: &str = include_str!("cacerts.yaml");
 
@@ -228,7 +228,7 @@ fn traffic() -> Vec<Row> {
     };
     let named = |name: &str| tls(&format!("mode: ISTIO_MUTUAL, subjectAltNames: [\"spiffe://cluster.local/ns/bar/sa/{name}\"]"));
     let pool = "connectionPool: {tcp: {maxConnections: 1}}";
-    let mutual = to_web("bar", "exact", "tls: {mode: SIMPLE, caCertificates: /r}");
+    let exact = to_web("bar", "exact", "tls: {mode: DISABLE}");
     let off = istio("{enableAutoMtls: false}");
     let on_web = policy("bar", "p", &format!("{{{WEB}, mtls: {{mode: STRICT}}}}"));
     vec![
@@ -263,15 +263,15 @@ fn traffic() -> Vec<Row> {
             "MUT0013",
             "DestinationRule foo/r",
             "spec/host",
-            mutual.clone() + &rule("foo", "r", &format!("{{host: \"*\", trafficPolicy: {{{pool}}}}}")),
-            mutual.clone() + &rule("foo", "r", &format!("{{host: old.bar.svc.cluster.local, trafficPolicy: {{{pool}}}}}")),
+            exact.clone() + &rule("foo", "r", &format!("{{host: \"*\", trafficPolicy: {{{pool}}}}}")),
+            exact.clone() + &rule("foo", "r", &format!("{{host: old.bar.svc.cluster.local, trafficPolicy: {{{pool}}}}}")),
         ),
         (
             "MUT0014",
             "DestinationRule bar/exact",
             "spec/trafficPolicy",
-            to_web("bar", "a", pool) + &mutual,
-            rule("bar", "a", "{host: web.bar.svc.cluster.local, subsets: [{name: v, labels: {app: web}}]}") + &mutual,
+            to_web("bar", "a", pool) + &exact,
+            rule("bar", "a", "{host: web.bar.svc.cluster.local, subsets: [{name: v, labels: {app: web}}]}") + &exact,
         ),
     ]
 }
@@ -424,12 +424,16 @@ fn certificates_are_held_against_the_time_given() {
     assert_eq!(codes(Some(1_767_225_599)), [format!("MUT0027 {issuer}")]);
 }
 
+/// All rows.
+pub(super) fn rows() -> impl Iterator<Item = Row> {
+    let own = traffic().into_iter().chain(traps()).chain(callers()).chain(trust());
+    theirs().into_iter().chain(scopes()).chain(own)
+}
+
 /// The codes that are shown here.
 pub(super) fn shown() -> BTreeSet<&'static str> {
     let mut seen = BTreeSet::new();
-    for (code, object, path, hit, miss) in
-        theirs().into_iter().chain(scopes()).chain(traffic()).chain(traps()).chain(callers()).chain(trust())
-    {
+    for (code, object, path, hit, miss) in rows() {
         let is = |one: &(&str, String, String)| one.0 == code && one.1 == object && one.2 == path;
         let hits = found(&hit);
         assert!(hits.iter().any(is), "{code} on {object} at {path}: {hits:#?}\n{hit}");

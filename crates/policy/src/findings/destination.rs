@@ -4,6 +4,7 @@ use mutua_model::{ClientTls, ClientTlsMode, DestinationRule, MtlsMode, TrafficPo
 
 use super::Findings;
 use super::index::Index;
+use super::paste;
 
 const MODE: &str = "spec/trafficPolicy/tls/mode";
 
@@ -43,7 +44,7 @@ fn wide(index: &Index<'_>, rule: &DestinationRule, out: &mut Findings) {
                 rule.host
             );
             let owner = if mesh_wide { &index.mesh.config.root_namespace } else { namespace };
-            out.add(code, &rule.meta, MODE, message, policy_to_paste(owner));
+            out.add(code, &rule.meta, MODE, message, paste::wide_policy(index, owner, MtlsMode::Permissive));
         }
         ClientTlsMode::Disable => disabled(index, rule, mesh_wide, out),
         _ => {}
@@ -53,7 +54,7 @@ fn wide(index: &Index<'_>, rule: &DestinationRule, out: &mut Findings) {
 /// KIA0207 and KIA0208.
 fn disabled(index: &Index<'_>, rule: &DestinationRule, mesh_wide: bool, out: &mut Findings) {
     let namespace = rule.meta.namespace();
-    let fix = "set mode to ISTIO_MUTUAL, or remove tls so that automatic mTLS decides".to_owned();
+    let fix = paste::mesh_tls(index.mesh, rule, "spec/trafficPolicy/tls");
     let own = enabled_in(index, namespace);
     if !mesh_wide && own == Some(MtlsMode::Strict) {
         let message =
@@ -117,10 +118,4 @@ fn credentials(rule: &DestinationRule, policy: &TrafficPolicy, path: &str, out: 
 
 fn originates(tls: &ClientTls) -> bool {
     matches!(tls.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual)
-}
-
-fn policy_to_paste(namespace: &str) -> String {
-    format!(
-        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata:\n  name: default\n  namespace: {namespace}\nspec:\n  mtls:\n    mode: STRICT\n"
-    )
 }

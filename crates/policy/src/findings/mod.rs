@@ -5,6 +5,7 @@ mod authorization;
 pub mod codes;
 mod destination;
 mod index;
+mod paste;
 mod peer;
 mod reach;
 mod rivals;
@@ -18,6 +19,9 @@ mod trust;
 #[cfg(test)]
 #[path = "cases_tests.rs"]
 mod cases;
+#[cfg(test)]
+#[path = "fixes_tests.rs"]
+mod fixes;
 #[cfg(test)]
 mod tests;
 
@@ -47,7 +51,8 @@ pub struct Finding {
     pub severity: Severity,
     /// What is wrong, and what causes it.
     pub message: String,
-    /// What to do, as an instruction or YAML to paste.
+    /// What to do: YAML to paste (a whole object, or the field at `path` as it should be), `delete` or `remove` with what is
+    /// too much, or a sentence where only a person knows what was meant.
     pub fix: String,
 }
 
@@ -71,7 +76,7 @@ pub fn analyze(engine: &Engine, asked: &Asked) -> Vec<Finding> {
     let index = index::Index::new(mesh);
     let mut out = Findings::default();
     let scopes = reach::Scopes::new(mesh);
-    peer::check(&index, &scopes, &mut out);
+    peer::check(engine, &index, &scopes, &mut out);
     destination::check(&index, &mut out);
     rivals::check(&index, &scopes, &mut out);
     authorization::check(&index, &scopes, &mut out);

@@ -4,9 +4,11 @@ use mutua_model::{ClientTlsMode, DestinationRule, Labels, MtlsMode, PeerAuthenti
 
 use super::Findings;
 use super::index::{Index, Workload, target_number};
+use super::paste;
 use super::reach::Scopes;
+use crate::engine::Engine;
 
-pub(super) fn check<'m>(index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findings) {
+pub(super) fn check<'m>(engine: &Engine, index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findings) {
     for (namespace, policies) in index.wide_lists() {
         duplicates(namespace, policies, out);
     }
@@ -14,7 +16,7 @@ pub(super) fn check<'m>(index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findin
     for policy in &index.policies {
         selector(index, policy, out);
         if policy.selector.is_empty() {
-            wide(index, scopes, policy, out);
+            wide((engine, index), scopes, policy, out);
         } else {
             strict_below_disable(index, policy, out);
             service_ports(index, policy, out);
@@ -25,14 +27,14 @@ pub(super) fn check<'m>(index: &Index<'m>, scopes: &Scopes<'m>, out: &mut Findin
 /// KIA0002 and MUT0003.
 fn duplicates(namespace: &str, policies: &[&PeerAuthentication], out: &mut Findings) {
     let [winner, second, ..] = policies else { return };
+    let fix = paste::delete(policies[1..].iter().map(|policy| &policy.meta.object));
     for policy in policies {
         let message = format!(
             "{} PeerAuthentications of namespace {namespace} have no selector; only {} counts",
             policies.len(),
             winner.meta.object
         );
-        let fix = format!("keep one of them, for instance {}, and delete the others", winner.meta.object);
-        out.add("KIA0002", &policy.meta, "spec/selector", message, fix);
+        out.add("KIA0002", &policy.meta, "spec/selector", message, fix.clone());
     }
     if winner.meta.created == second.meta.created {
         let message =
@@ -59,7 +61,7 @@ fn selector(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findings) 
     if policy.selector.is_empty() {
         if policy.selector_present {
             let message = "selector holds no labels, so this policy is one for everything in its scope".to_owned();
-            out.add("IST0133", &policy.meta, "spec/selector", message, "remove selector, or add matchLabels".to_owned());
+            out.add("IST0133", &policy.meta, "spec/selector", message, "remove spec/selector".to_owned());
         }
         return;
     }
@@ -69,12 +71,17 @@ fn selector(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findings) 
     }
     if namespace == index.mesh.config.root_namespace {
         let message = format!("{namespace} is the root namespace, where a policy with a selector has no effect");
-        out.add("MUT0002", &policy.meta, "spec/selector", message, "move it to the namespace of its workloads".to_owned());
+        let meant = index.selected_anywhere(&policy.selector).into_iter().find(|(_, workload)| workload.namespace != namespace);
+        let fix = match meant {
+            Some((_, workload)) => format!("metadata:\n  namespace: {}\n", workload.namespace),
+            None => "move it to the namespace of its workloads".to_owned(),
+        };
+        out.add("MUT0002", &policy.meta, "spec/selector", message, fix);
     }
 }
 
 /// KIA0401, KIA0501, KIA0505 and KIA0506.
-fn wide<'m>(index: &Index<'m>, scopes: &Scopes<'m>, policy: &PeerAuthentication, out: &mut Findings) {
+fn wide<'m>((engine, index): (&Engine, &Index<'m>), scopes: &Scopes<'m>, policy: &PeerAuthentication, out: &mut Findings) {
     let namespace = policy.meta.namespace();
     let mesh_wide = namespace == index.mesh.config.root_namespace;
     let host = if mesh_wide { "*.local".to_owned() } else { index.namespace_host(namespace) };
@@ -89,17 +96,17 @@ fn wide<'m>(index: &Index<'m>, scopes: &Scopes<'m>, policy: &PeerAuthentication,
             if narrow.iter().chain(&broad).any(|rule| mode(rule) == Some(ClientTlsMode::IstioMutual)) {
                 return;
             }
+            let fix = paste::wide_rule(engine, namespace, &host, (!mesh_wide).then_some(namespace));
             let code = if mesh_wide { "KIA0401" } else { "KIA0501" };
             let message =
                 format!("automatic mTLS is off and no DestinationRule for {host} has mode ISTIO_MUTUAL: clients send plaintext");
-            out.add(code, &policy.meta, "spec/mtls", message, rule_to_paste(namespace, &host));
+            out.add(code, &policy.meta, "spec/mtls", message, fix);
         }
         Some(MtlsMode::Disable) => {
             let Some(rule) = sends_tls(&narrow, &broad) else { return };
             let code = if mesh_wide { "KIA0506" } else { "KIA0505" };
             let message = format!("{} makes clients send TLS, which mode DISABLE does not terminate", rule.meta.object);
-            let fix = format!("set spec.trafficPolicy.tls.mode of {} to DISABLE, or this mode to PERMISSIVE", rule.meta.object);
-            out.add(code, &policy.meta, "spec/mtls", message, fix);
+            out.add(code, &policy.meta, "spec/mtls", message, "mtls:\n  mode: PERMISSIVE\n".to_owned());
         }
         _ => {}
     }
@@ -126,7 +133,9 @@ fn strict_below_disable(index: &Index<'_>, policy: &PeerAuthentication, out: &mu
         return;
     }
     let message = format!("clients see mode DISABLE for namespace {namespace} and send plaintext, which STRICT refuses");
-    let fix = rule_to_paste(namespace, &index.namespace_host(namespace));
+    let own = index.wide(namespace).first().is_some_and(|policy| policy.mode.is_some());
+    let decides = if own { namespace } else { &index.mesh.config.root_namespace };
+    let fix = paste::wide_policy(index, decides, MtlsMode::Permissive);
     out.add("MUT0004", &policy.meta, "spec/mtls/mode", message, fix);
 }
 
@@ -157,7 +166,7 @@ fn service_ports(index: &Index<'_>, policy: &PeerAuthentication, out: &mut Findi
             &policy.meta,
             &format!("spec/portLevelMtls/{port}"),
             message,
-            format!("write {target} instead of {port}"),
+            paste::policy_with_port(policy, *port, target),
         );
     }
 }
@@ -176,11 +185,4 @@ fn mode(rule: &DestinationRule) -> Option<ClientTlsMode> {
 /// Labels as `key=value`.
 pub(super) fn shown(labels: &Labels) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
-}
-
-/// A rule that makes clients of a host send mutual TLS.
-pub(super) fn rule_to_paste(namespace: &str, host: &str) -> String {
-    format!(
-        "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: default\n  namespace: {namespace}\nspec:\n  host: \"{host}\"\n  trafficPolicy:\n    tls:\n      mode: ISTIO_MUTUAL\n"
-    )
 }

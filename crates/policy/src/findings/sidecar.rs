@@ -6,6 +6,7 @@ use mutua_model::{Labels, Sidecar};
 
 use super::Findings;
 use super::index::Index;
+use super::paste;
 use super::peer::shown;
 
 const SELECTOR: &str = "spec/workloadSelector";
@@ -30,7 +31,8 @@ pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
             let first = &list[0].meta.object;
             let message =
                 format!("{} Sidecars of namespace {namespace} have no workloadSelector; only {first} counts", list.len());
-            out.add("KIA0002", &sidecar.meta, SELECTOR, message, format!("keep one of them, for instance {first}"));
+            let fix = paste::delete(list[1..].iter().map(|other| &other.meta.object));
+            out.add("KIA0002", &sidecar.meta, SELECTOR, message, fix);
         }
     }
     for (at, clash) in index.clashes(&selectors) {

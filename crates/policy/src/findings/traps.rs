@@ -3,6 +3,7 @@
 use mutua_model::{ClientTlsMode, DestinationRule, Kind, Mesh, MtlsMode, PeerAuthentication, TrafficPolicy};
 
 use super::Findings;
+use super::paste;
 use super::traffic::callers::{have, sidecars_to_paste};
 use crate::engine::Engine;
 use crate::workload::Workload;
@@ -13,7 +14,7 @@ const TLS_MODE: &str = "security.istio.io/tlsMode";
 pub(super) fn check(engine: &Engine, out: &mut Findings) {
     let mesh = engine.mesh();
     for rule in &mesh.destination_rules {
-        levels(rule, out);
+        levels(mesh, rule, out);
     }
     for policy in &mesh.peer_authentications {
         says_nothing(policy, out);
@@ -24,19 +25,25 @@ pub(super) fn check(engine: &Engine, out: &mut Findings) {
 }
 
 /// MUT0020 and MUT0021, at the level of the rule and of its subsets.
-fn levels(rule: &DestinationRule, out: &mut Findings) {
+fn levels(mesh: &Mesh, rule: &DestinationRule, out: &mut Findings) {
     let outer = rule.policy.as_ref();
     if let Some(policy) = outer {
-        level(rule, "spec/trafficPolicy", policy, None, out);
+        level((mesh, rule), "spec/trafficPolicy", policy, None, out);
     }
     for (at, subset) in rule.subsets.iter().enumerate() {
         if let Some(policy) = &subset.policy {
-            level(rule, &format!("spec/subsets[{at}]/trafficPolicy"), policy, outer, out);
+            level((mesh, rule), &format!("spec/subsets[{at}]/trafficPolicy"), policy, outer, out);
         }
     }
 }
 
-fn level(rule: &DestinationRule, path: &str, policy: &TrafficPolicy, outer: Option<&TrafficPolicy>, out: &mut Findings) {
+fn level(
+    (mesh, rule): (&Mesh, &DestinationRule),
+    path: &str,
+    policy: &TrafficPolicy,
+    outer: Option<&TrafficPolicy>,
+    out: &mut Findings,
+) {
     let ports = policy.ports.iter().enumerate();
     let tls = std::iter::once((format!("{path}/tls"), &policy.tls))
         .chain(ports.map(|(at, (_, port))| (format!("{path}/portLevelSettings[{at}]/tls"), &port.tls)));
@@ -44,7 +51,7 @@ fn level(rule: &DestinationRule, path: &str, policy: &TrafficPolicy, outer: Opti
         if tls.mode == ClientTlsMode::Disable && !rule.meta.places.holds(&format!("{path}/mode")) && rule.meta.places.holds(&path)
         {
             let message = "tls without mode is DISABLE: clients send plaintext, and automatic mTLS does not decide".to_owned();
-            out.add("MUT0020", &rule.meta, &path, message, "mode: ISTIO_MUTUAL, or remove tls".to_owned());
+            out.add("MUT0020", &rule.meta, &path, message, paste::mesh_tls(mesh, rule, &path));
         }
     }
     let Some(inherited) = policy.tls.as_ref().or_else(|| outer?.tls.as_ref()) else { return };
@@ -55,8 +62,7 @@ fn level(rule: &DestinationRule, path: &str, policy: &TrafficPolicy, outer: Opti
         };
         let message =
             format!("port {number} does not inherit tls mode {}: an entry for a port counts whole; {then}", inherited.mode);
-        let fix = format!("repeat in the entry:\n  tls:\n    mode: {}\n", inherited.mode);
-        out.add("MUT0021", &rule.meta, &format!("{path}/portLevelSettings[{at}]"), message, fix);
+        out.add("MUT0021", &rule.meta, &format!("{path}/portLevelSettings[{at}]"), message, paste::tls(inherited));
     }
 }
 
@@ -64,7 +70,7 @@ fn level(rule: &DestinationRule, path: &str, policy: &TrafficPolicy, outer: Opti
 fn says_nothing(policy: &PeerAuthentication, out: &mut Findings) {
     if policy.mode.is_none() && policy.ports.values().all(Option::is_none) {
         let message = "no mode is set, so everything is inherited and this policy changes nothing".to_owned();
-        out.add("MUT0022", &policy.meta, "spec/mtls/mode", message, "set mode, or delete the policy".to_owned());
+        out.add("MUT0022", &policy.meta, "spec/mtls/mode", message, paste::delete(std::iter::once(&policy.meta.object)));
     }
 }
 

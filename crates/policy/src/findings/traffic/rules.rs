@@ -11,7 +11,7 @@ use crate::destination_rule::MergedRule;
 use crate::destination_rule::tls::{self, WrittenTls};
 use crate::endpoint::Transport;
 use crate::engine::Engine;
-use crate::findings::Findings;
+use crate::findings::{Findings, paste};
 use crate::outcome::{Outcome, outcome};
 use crate::service::{self, Service};
 
@@ -95,7 +95,8 @@ impl<'e> Subject<'e, '_> {
     /// MUT0006 to MUT0009.
     fn refused(&mut self, service: &Service, written: &WrittenTls, face: &Face<'_>) {
         let (name, host, path) = (face.name(self.engine), &service.host, format!("{}/mode", written.path));
-        let to_mesh = || "mode: ISTIO_MUTUAL".to_owned();
+        let to_mesh = || paste::mesh_tls(self.engine.mesh(), &written.rule, &written.path);
+        let removed = || paste::without_tls(&written.rule, &written.path);
         let (code, message, fix) = match (written.value.mode, face.mode) {
             (ClientTlsMode::Disable, _) => {
                 ("MUT0006", format!("clients of {host} send plaintext, which {name} refuses: it is STRICT"), to_mesh())
@@ -111,15 +112,15 @@ impl<'e> Subject<'e, '_> {
             (ClientTlsMode::IstioMutual, None) => (
                 "MUT0008",
                 format!("clients of {host} send mutual TLS to {name}, which has no sidecar to answer it"),
-                format!(
-                    "give the workload a sidecar, or remove tls so that automatic mTLS decides per endpoint, or add a rule for {host} with mode: DISABLE"
-                ),
+                // Automatic mTLS decides per endpoint.
+                match self.engine.mesh().config.enable_auto_mtls {
+                    true => removed(),
+                    false => paste::rule(self.engine.mesh(), &service.namespace, host, "DISABLE"),
+                },
             ),
-            (ClientTlsMode::IstioMutual, Some(_)) => (
-                "MUT0009",
-                format!("clients of {host} send mutual TLS to {name}, whose sidecar is in DISABLE mode"),
-                "set the workload's PeerAuthentication to PERMISSIVE, or remove tls from this rule".to_owned(),
-            ),
+            (ClientTlsMode::IstioMutual, Some(_)) => {
+                ("MUT0009", format!("clients of {host} send mutual TLS to {name}, whose sidecar is in DISABLE mode"), removed())
+            }
         };
         self.add(code, &path, message, fix);
     }
@@ -133,12 +134,14 @@ impl<'e> Subject<'e, '_> {
         if names.is_empty() || names.contains(&identity) {
             return;
         }
+        let of_service = names.iter().filter(|name| service.identities.contains(name));
+        let kept: Vec<&String> = of_service.chain(std::iter::once(&identity)).collect();
         let message = format!(
             "{} of {} shows {identity}, which is none of the subjectAltNames: clients refuse it",
             face.name(self.engine),
             service.host
         );
-        self.add("MUT0010", &format!("{}/subjectAltNames", written.path), message, format!("subjectAltNames: [\"{identity}\"]"));
+        self.add("MUT0010", &format!("{}/subjectAltNames", written.path), message, format!("subjectAltNames: {kept:?}"));
     }
 
     /// MUT0011.
@@ -192,7 +195,8 @@ impl<'e> Subject<'e, '_> {
                 "clients in {own} use this rule for {} and never see {}, which sets {}",
                 service.host, said.rule.meta.object, said.value.mode
             );
-            let fix = format!("spec:\n  trafficPolicy:\n    tls:\n      mode: {}\n", said.value.mode);
+            let tls: String = paste::tls(&said.value).lines().map(|line| format!("    {line}\n")).collect();
+            let fix = format!("spec:\n  trafficPolicy:\n{tls}");
             self.add("MUT0013", "spec/host", message, fix);
             return;
         }

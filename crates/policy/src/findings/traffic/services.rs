@@ -3,11 +3,12 @@
 use mutua_model::{AppProtocol, ClientTlsMode, MtlsMode};
 
 use super::STRANGER;
+use super::callers::sidecars_to_paste;
 use super::faces::{Cache, Face};
 use crate::client::ClientDecision;
 use crate::engine::Engine;
-use crate::findings::Findings;
-use crate::service::Service;
+use crate::findings::{Findings, paste};
+use crate::service::{self, CANONICAL_ACCOUNTS, Service};
 use crate::workload;
 
 pub(super) fn check<'e>(engine: &'e Engine, at: usize, cache: &mut Cache<'e>, out: &mut Findings) {
@@ -25,7 +26,7 @@ pub(super) fn check<'e>(engine: &'e Engine, at: usize, cache: &mut Cache<'e>, ou
             by_auto(engine, (service, port.number), &decision, faces, out);
         }
         if faces.iter().any(|face| face.istio) && !service.external && service.identities.is_empty() {
-            anyone(service, out);
+            anyone(engine, service, out);
         }
     }
 }
@@ -72,7 +73,11 @@ fn original_destination(
             bare.name(engine),
             other.name(engine)
         );
-        out.add("MUT0016", &service.meta, path, message, "give every endpoint a sidecar".to_owned());
+        let fix = match bare.endpoint.workload {
+            Some(at) => sidecars_to_paste(engine, &[&engine.workloads()[at]]),
+            None => "give every endpoint a sidecar".to_owned(),
+        };
+        out.add("MUT0016", &service.meta, path, message, fix);
     }
     let disabled = faces.iter().find(|face| face.mode == Some(MtlsMode::Disable));
     if let (ClientTlsMode::IstioMutual, true, Some(face)) = (decision.mode, decision.auto, disabled) {
@@ -83,8 +88,7 @@ fn original_destination(
             face.name(engine),
             service.host
         );
-        let fix = format!("set it to PERMISSIVE, or add a rule for {} with mode: DISABLE", service.host);
-        out.add("MUT0017", &policy.meta, path, message, fix);
+        out.add("MUT0017", &policy.meta, path, message, "mode: PERMISSIVE".to_owned());
     }
 }
 
@@ -98,14 +102,19 @@ fn auto_is_off(engine: &Engine, service: &Service, faces: &[Face<'_>], out: &mut
         service.host,
         face.name(engine)
     );
-    let fix = super::super::peer::rule_to_paste(&service.namespace, &service.host);
+    let fix = paste::rule(engine.mesh(), &service.namespace, &service.host, "ISTIO_MUTUAL");
     out.add("MUT0012", &policy.meta, path, message, fix);
 }
 
 /// MUT0018.
-fn anyone(service: &Service, out: &mut Findings) {
+fn anyone(engine: &Engine, service: &Service, out: &mut Findings) {
     let message = format!("no account of {} is known, so clients accept any identity of the mesh for it", service.host);
-    let fix = "serviceAccount: ACCOUNT in its endpoints, or subjectAltNames".to_owned();
+    let identity = service::identity(&engine.mesh().config.trust_domain, &service.namespace, "ACCOUNT");
+    let fix = if service.entry {
+        format!("subjectAltNames: [{identity:?}]")
+    } else {
+        format!("metadata:\n  annotations:\n    {CANONICAL_ACCOUNTS}: {identity:?}\n")
+    };
     out.add("MUT0018", &service.meta, "spec", message, fix);
 }
 
@@ -118,5 +127,6 @@ fn without_address(service: &Service, out: &mut Findings) {
         "{} has no addresses and can be given none, so sidecars pass its connections on as to a stranger: without TLS",
         service.host
     );
-    out.add("MUT0019", &service.meta, "spec/addresses", message, "addresses: [ADDRESS OR PREFIX]".to_owned());
+    let fix = "write under spec/addresses what the host's name resolves to".to_owned();
+    out.add("MUT0019", &service.meta, "spec/addresses", message, fix);
 }
