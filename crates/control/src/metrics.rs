@@ -155,6 +155,12 @@ impl Metrics {
         self.own_renewals.inc();
     }
 
+    /// How often the own certificate was renewed.
+    #[must_use]
+    pub fn own_renewals(&self) -> u64 {
+        self.own_renewals.get()
+    }
+
     /// All metrics in OpenMetrics text.
     #[must_use]
     pub fn text(&self, now: Readings) -> String {

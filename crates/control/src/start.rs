@@ -257,7 +257,7 @@ fn plugged(
     folder: &std::path::Path,
     remembered: &Remembered,
 ) -> Result<(Ca, Option<rotation::Record>), StartError> {
-    let expected = remembered.with(&Registry::default(), SystemTime::now());
+    let expected = remembered.with(&Registry::default(), &IssuedLeaves::default(), SystemTime::now());
     // A bundle that nobody hangs on, or that cannot be read, is not waited for.
     let told = state.read(ROOT_FILE)?.and_then(|text| TrustBundle::from_pem(&String::from_utf8_lossy(&text)).ok());
     rotation::load_plugged(state, folder, told.filter(|_| !expected.is_empty()), expected).map_err(|error| match error {

@@ -47,8 +47,8 @@ pub enum IdentityError {
         reason: String,
     },
     /// The signing certificate has ended.
-    #[error("the signing certificate ended at {0}")]
-    SignerExpired(String),
+    #[error("the signing certificate ended at {}", rfc3339(*.0))]
+    SignerExpired(std::time::SystemTime),
     /// The request asks for more life than allowed (semantics of Istio's `MAX_WORKLOAD_CERT_TTL`).
     #[error("requested TTL {requested}s is greater than the max allowed TTL {allowed}s")]
     TtlTooLong {
@@ -69,4 +69,9 @@ impl IdentityError {
     pub(crate) fn malformed(what: &'static str, reason: impl Into<Box<dyn std::error::Error>>) -> Self {
         Self::Malformed { what, reason: reason.into().to_string() }
     }
+}
+
+fn rfc3339(time: std::time::SystemTime) -> String {
+    let format = time::format_description::well_known::Rfc3339;
+    time::OffsetDateTime::from(time).format(&format).unwrap_or_else(|_| "an unknown time".to_owned())
 }

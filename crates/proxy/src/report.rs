@@ -1,6 +1,6 @@
 //! What the sidecar tells the control plane about itself, about once a second when something changed.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mutua_wire::mesh::mesh_report_client::MeshReportClient;
 use mutua_wire::mesh::{ProxyReport, Refusal};
@@ -14,6 +14,8 @@ use crate::sidecar::Sidecar;
 
 /// Time between two looks at what changed.
 const PERIOD: Duration = Duration::from_secs(1);
+/// After this long it is told again, whether or not something changed: a report may have come too early to be taken.
+const REFRESH: Duration = Duration::from_secs(10);
 /// Pause after a failed stream.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -36,15 +38,17 @@ pub async fn send(sidecar: &Sidecar, certificates: &Certificates, channel: Chann
 
 async fn gather(sidecar: &Sidecar, certificates: &Certificates, reports: mpsc::Sender<ProxyReport>) {
     let mut last: Option<ProxyReport> = None;
+    let mut told = Instant::now();
     loop {
+        // First of all the discovery stream opens: of others the control plane takes no report.
+        tokio::time::sleep(PERIOD).await;
         let Ok(permit) = reports.reserve().await else { return };
         let report = report(sidecar, certificates);
         let plain = ProxyReport { refusals: Vec::new(), ..report.clone() };
-        if !report.refusals.is_empty() || last.as_ref() != Some(&plain) {
+        if !report.refusals.is_empty() || last.as_ref() != Some(&plain) || told.elapsed() >= REFRESH {
             permit.send(report);
-            last = Some(plain);
+            (last, told) = (Some(plain), Instant::now());
         }
-        tokio::time::sleep(PERIOD).await;
     }
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::api_client::Api;
-use crate::output::{BAD, DIM, Format, HEAD, note, print, print_value, table};
+use crate::output::{BAD, Format, HEAD, note, print, print_value, table};
 use crate::when;
 
 /// Arguments of `mutua certs`.
@@ -39,12 +39,16 @@ struct Certificate {
     owner: String,
     workloads: Vec<String>,
     serial: String,
+    issuer: String,
     not_after: String,
     remaining_seconds: i64,
     renew_at: Option<String>,
+    renew_in_seconds: Option<i64>,
     renewals: u64,
     failed_renewals: u64,
+    last_attempt: Option<String>,
     last_renewal_error: Option<String>,
+    clock_skew_ms: Option<i64>,
     forecast: Option<String>,
 }
 
@@ -77,31 +81,47 @@ fn alarm(certificate: &Certificate, within: i64) -> Option<String> {
     if let Some(error) = &certificate.last_renewal_error {
         return Some(format!("{kind} {owner} fails to renew and ends in {}: {error}", when::left(&certificate.not_after)));
     }
-    let late = certificate.renew_at.as_deref().map(|at| (when::seconds_since(at), at));
-    match late {
-        Some((overdue, _)) if overdue > *left => {
-            Some(format!("{kind} {owner} is not renewed though it is due, and ends in {}", when::left(&certificate.not_after)))
-        }
-        Some(_) => None,
-        None if *left < within => Some(format!("{kind} {owner} ends in {}", when::left(&certificate.not_after))),
-        None => None,
+    let ends = when::left(&certificate.not_after);
+    match certificate.renew_in_seconds {
+        Some(due) if -due > *left => Some(format!("{kind} {owner} is not renewed though it is due, and ends in {ends}")),
+        None if *left < within => Some(format!("{kind} {owner} ends in {ends}")),
+        _ => None,
     }
 }
 
 fn text(answer: &Certificates) -> String {
     let mut text = format!("{HEAD}Trust domain {}{HEAD:#}\n\n", answer.trust_domain);
-    let headings = ["kind", "owner", "serial", "ends in", "renewal in", "renewals", "workloads"];
+    let headings = ["kind", "owner", "serial", "issuer", "ends in", "renewal in", "last attempt", "clock", "workloads"];
     text.push_str(&table(&headings, answer.certificates.iter().map(row).collect()));
     for certificate in &answer.certificates {
+        let Certificate { kind, owner, failed_renewals: failed, .. } = certificate;
+        if certificate.last_renewal_error.is_none() && certificate.forecast.is_none() {
+            continue;
+        }
+        text.push_str(&format!("\n{BAD}{kind} {owner}{BAD:#}"));
         if let Some(error) = &certificate.last_renewal_error {
-            let (owner, failed) = (&certificate.owner, certificate.failed_renewals);
-            text.push_str(&format!("\n{BAD}{owner}: {failed} renewals failed:{BAD:#} {error}\n"));
+            let times = if *failed > 1 {
+                format!("{failed} attempts failed, the last one")
+            } else {
+                "the last attempt failed".to_owned()
+            };
+            text.push_str(&format!(": {times}: {error}"));
         }
         if let Some(forecast) = &certificate.forecast {
-            text.push_str(&format!("  {DIM}{forecast}{DIM:#}\n"));
+            text.push_str(&format!("\n  {forecast}"));
         }
+        text.push('\n');
     }
     text
+}
+
+/// How far a clock is from the CA's. Certificates tell it to a second only.
+fn clock(milliseconds: i64) -> String {
+    match milliseconds {
+        -1999..=1999 => "as the CA's".to_owned(),
+        ahead @ 2000.. => format!("{}s ahead", ahead / 1000),
+        behind => format!("{}s behind", -(behind / 1000)),
+    }
 }
 
 fn row(certificate: &Certificate) -> Vec<String> {
@@ -109,10 +129,90 @@ fn row(certificate: &Certificate) -> Vec<String> {
     vec![
         certificate.kind.clone(),
         certificate.owner.clone(),
-        short,
+        or_dash(&short),
+        or_dash(&certificate.issuer),
         when::left(&certificate.not_after),
-        certificate.renew_at.as_deref().map_or_else(|| "-".to_owned(), when::left),
-        certificate.renewals.to_string(),
+        match certificate.renew_in_seconds {
+            Some(..=0) => "overdue".to_owned(),
+            _ => certificate.renew_at.as_deref().map_or_else(|| "-".to_owned(), when::left),
+        },
+        attempt(certificate),
+        certificate.clock_skew_ms.map_or_else(|| "-".to_owned(), clock),
         if certificate.workloads.is_empty() { "-".to_owned() } else { certificate.workloads.join(", ") },
     ]
+}
+
+/// How the last attempt to renew went, and how many worked.
+fn attempt(certificate: &Certificate) -> String {
+    match (certificate.last_attempt.as_deref(), certificate.renewals) {
+        (None, _) => "-".to_owned(),
+        (Some("ok"), 0) => "issued".to_owned(),
+        (Some("ok"), 1) => "ok, once".to_owned(),
+        (Some("ok"), count) => format!("ok, {count} times"),
+        (Some(other), _) => other.to_owned(),
+    }
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WEEK: i64 = 7 * 86_400;
+
+    fn certificate(kind: &str, left: i64, due: Option<i64>, error: Option<&str>) -> Certificate {
+        Certificate {
+            kind: kind.to_owned(),
+            owner: "it".to_owned(),
+            workloads: Vec::new(),
+            serial: String::new(),
+            issuer: String::new(),
+            not_after: "2020-01-01T00:00:00Z".to_owned(),
+            remaining_seconds: left,
+            renew_at: None,
+            renew_in_seconds: due,
+            renewals: 0,
+            failed_renewals: 0,
+            last_attempt: None,
+            last_renewal_error: error.map(str::to_owned),
+            clock_skew_ms: None,
+            forecast: None,
+        }
+    }
+
+    #[test]
+    fn monitoring_is_alarmed_by_what_needs_somebody() {
+        for (kind, left, due, error, expected) in [
+            ("workload", 3600, Some(1800), None, None),
+            ("workload", 3600, Some(-60), None, None),
+            ("workload", 600, Some(-700), None, Some("is not renewed though it is due")),
+            ("workload", 3600, Some(1800), Some("no answer"), Some("no answer")),
+            ("workload", 0, Some(-1800), None, Some("has ended")),
+            ("workload", 3600, None, None, Some("ends in")),
+            ("root", WEEK - 1, None, None, Some("ends in")),
+            ("root", WEEK, None, None, None),
+            ("root", WEEK - 1, Some(WEEK / 2), None, None),
+            ("issuer", WEEK - 1, None, None, Some("ends in")),
+            ("control-plane", -5, Some(-10), None, Some("has ended")),
+            ("token", 5, None, None, None),
+        ] {
+            let alarm = alarm(&certificate(kind, left, due, error), WEEK);
+            let fits = match (&alarm, expected) {
+                (Some(alarm), Some(expected)) => alarm.contains(expected),
+                (None, None) => true,
+                _ => false,
+            };
+            assert!(fits, "{kind} {left} {due:?}: {alarm:?}");
+        }
+    }
+
+    #[test]
+    fn clocks_are_told_in_words() {
+        for (skew, words) in [(0, "as the CA's"), (-1500, "as the CA's"), (61_000, "61s ahead"), (-3_600_400, "3600s behind")] {
+            assert_eq!(clock(skew), words);
+        }
+    }
 }

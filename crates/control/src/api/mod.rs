@@ -5,6 +5,7 @@
 //! Names in JSON are camelCase, times RFC 3339; an error is `{"error": "…"}`.
 
 mod ca;
+mod certificate_metrics;
 mod certificates;
 mod explain;
 pub mod guard;
@@ -172,16 +173,18 @@ async fn create_token(
 }
 
 async fn ready(State(parts): State<Arc<Parts>>) -> Result<&'static str, Failure> {
-    if parts.own.load().not_after() <= SystemTime::now() {
-        let message = "the control plane's own certificate has ended".to_owned();
-        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, message));
+    match certificates::dead(&parts, SystemTime::now()) {
+        Some(dead) => Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, dead.to_owned())),
+        None => Ok("ready\n"),
     }
-    Ok("ready\n")
 }
 
 async fn metrics(State(parts): State<Arc<Parts>>) -> impl IntoResponse {
     let kind = [(axum::http::header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    (kind, parts.metrics.text(views::readings(&parts)))
+    let text = parts.metrics.text(views::readings(&parts));
+    let certificates = certificate_metrics::metrics(&parts, SystemTime::now());
+    // OpenMetrics ends with this line.
+    (kind, format!("{}{certificates}# EOF\n", text.trim_end_matches("# EOF\n")))
 }
 
 #[derive(Deserialize)]

@@ -31,6 +31,15 @@ pub enum OwnError {
     Form(#[from] mutua_identity::SpiffeIdError),
 }
 
+/// Renewals that did not work.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// Since the start.
+    pub count: u64,
+    /// The last one's reason; `None` once a renewal has worked.
+    pub last: Option<String>,
+}
+
 /// The certificate in use, and what it is made of.
 pub struct Own {
     ca: Arc<ArcSwap<Ca>>,
@@ -41,6 +50,7 @@ pub struct Own {
     ttl: Duration,
     current: Arc<ArcSwap<Credentials>>,
     issued: ArcSwap<SystemTime>,
+    failures: std::sync::Mutex<Failures>,
     config: Arc<ArcSwap<ServerConfig>>,
     asked: tokio::sync::Notify,
 }
@@ -66,6 +76,7 @@ impl Own {
             ttl,
             current: Arc::new(ArcSwap::from_pointee(credentials)),
             issued: ArcSwap::from_pointee(SystemTime::now()),
+            failures: std::sync::Mutex::default(),
             config: Arc::new(ArcSwap::from_pointee(config)),
             asked: tokio::sync::Notify::new(),
         })
@@ -81,6 +92,18 @@ impl Own {
     #[must_use]
     pub fn issued(&self) -> SystemTime {
         **self.issued.load()
+    }
+
+    /// Renewals that did not work.
+    #[must_use]
+    pub fn failures(&self) -> Failures {
+        self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn note(&self, error: Option<&OwnError>) {
+        let mut failures = self.failures.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failures.count += u64::from(error.is_some());
+        failures.last = error.map(ToString::to_string);
     }
 
     /// The configuration for new connections.
@@ -122,10 +145,12 @@ impl Own {
                     self.issued.store(Arc::new(SystemTime::now()));
                     self.config.store(Arc::new(config));
                     self.metrics.own_renewed();
+                    self.note(None);
                     made_for = key(&snapshot);
                 }
                 Err(error) => {
                     tracing::error!(%error, "the control plane's own certificate could not be renewed");
+                    self.note(Some(&error));
                     tokio::time::sleep(RETRY).await;
                 }
             }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use super::issued::IssuedLeaves;
 use crate::names::WorkloadName;
 use crate::registry::Registry;
 use crate::state::{PRIVATE, StateDir};
@@ -38,11 +39,13 @@ impl Remembered {
 
     /// All that are known now, from before and of this run, whose leaves have not ended.
     #[must_use]
-    pub fn with(&self, registry: &Registry, now: SystemTime) -> BTreeMap<WorkloadName, i64> {
+    pub fn with(&self, registry: &Registry, leaves: &IssuedLeaves, now: SystemTime) -> BTreeMap<WorkloadName, i64> {
         let now = super::reroot::unix(now);
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, proxy) in registry.proxies() {
-            let end = super::reroot::end(&proxy);
+            // A proxy may hold a leaf that it has not told of.
+            let issued = proxy.identity.parse().ok().and_then(|identity| leaves.latest_end(&identity));
+            let end = super::reroot::end(&proxy).max(issued.map_or(0, super::reroot::unix));
             let known = ends.entry(name).or_insert(end);
             *known = end.max(*known);
         }
@@ -51,8 +54,8 @@ impl Remembered {
     }
 
     /// Writes what is known now, if that is news.
-    pub fn keep(&self, registry: &Registry, now: SystemTime) {
-        let ends = self.with(registry, now);
+    pub fn keep(&self, registry: &Registry, leaves: &IssuedLeaves, now: SystemTime) {
+        let ends = self.with(registry, leaves, now);
         let mut known = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         if *known == ends {
             return;

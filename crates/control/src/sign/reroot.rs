@@ -62,12 +62,11 @@ pub fn abort(parts: &Parts) -> Result<(), RotationError> {
 /// Takes over the files of a plugged-in CA that have changed. Returns whether anything changed.
 pub fn replaced(parts: &Parts, folder: &Path) -> bool {
     let next = Ca::from_dir(folder).and_then(|next| match next.signer().not_after {
-        end if end <= SystemTime::now() => Err(IdentityError::SignerExpired(time::OffsetDateTime::from(end).to_string())),
+        end if end <= SystemTime::now() => Err(IdentityError::SignerExpired(end)),
         _ => Ok(next),
     });
     let before = parts.ca.load_full();
-    let done = next.map_err(RotationError::Ca).and_then(|next| parts.rotation.replaced(next, known(parts)));
-    match done {
+    match next.map_err(RotationError::Ca).and_then(|next| parts.rotation.replaced(next, known(parts))) {
         Ok(false) => {
             if parts.ca.load().signer() != before.signer() {
                 // Leaves of the signer before would die with it, or when the CA above revokes it.
@@ -81,10 +80,12 @@ pub fn replaced(parts: &Parts, folder: &Path) -> bool {
         ),
         Err(error) => {
             parts.metrics.config_error();
+            parts.rotation.note(Some(&error));
             tracing::error!(%error, "the signing CA is not changed; the one in use stays");
             return false;
         }
     }
+    parts.rotation.note(None);
     note_revocations(&parts.ca.load());
     true
 }
@@ -106,7 +107,7 @@ pub async fn lead(parts: &Parts, shutdown: CancellationToken) {
             () = tokio::time::sleep(LOOK) => {}
         }
         if kept.elapsed() >= remembered::PERIOD {
-            parts.remembered.keep(&parts.registry, SystemTime::now());
+            parts.remembered.keep(&parts.registry, &parts.leaves, SystemTime::now());
             kept = Instant::now();
         }
         let Some(record) = parts.rotation.record() else {
@@ -114,7 +115,9 @@ pub async fn lead(parts: &Parts, shutdown: CancellationToken) {
             if due && begun.is_none_or(|last| last.elapsed() >= AGAIN) {
                 begun = Some(Instant::now());
                 tracing::warn!("less than a fifth of the root's life remains");
-                if let Err(error) = begin(parts) {
+                let done = begin(parts);
+                parts.rotation.note(done.as_ref().err());
+                if let Err(error) = done {
                     tracing::error!(%error, "the root is not changed; it is tried again");
                 }
             }
@@ -123,7 +126,9 @@ pub async fn lead(parts: &Parts, shutdown: CancellationToken) {
         if !in_force(parts, &record) || !waiting(parts, &record).is_empty() {
             continue;
         }
-        if let Err(error) = parts.rotation.advance(known(parts)) {
+        let done = parts.rotation.advance(known(parts));
+        parts.rotation.note(done.as_ref().err());
+        if let Err(error) = done {
             tracing::error!(%error, "the change of root stays where it stands");
             continue;
         }
@@ -173,7 +178,7 @@ fn missing(parts: &Parts, record: &Record, proxy: &Proxy) -> Option<&'static str
 
 /// The proxies that hang on the root now, with the end of their leaves.
 fn known(parts: &Parts) -> BTreeMap<WorkloadName, i64> {
-    parts.remembered.with(&parts.registry, SystemTime::now())
+    parts.remembered.with(&parts.registry, &parts.leaves, SystemTime::now())
 }
 
 pub(super) fn end(proxy: &Proxy) -> i64 {

@@ -119,6 +119,8 @@ pub struct Rotation {
     plugged: Option<PathBuf>,
     ca: Arc<ArcSwap<Ca>>,
     record: Mutex<Option<Record>>,
+    /// Why the last change could not begin, or not go on.
+    failure: Mutex<Option<String>>,
 }
 
 /// The CA to begin with: that of the state folder, and what a change under way adds to it.
@@ -176,13 +178,24 @@ impl Rotation {
     /// Over the CA that [`load`] or [`load_plugged`] gave, with its record.
     #[must_use]
     pub fn new(state: Arc<StateDir>, ca: Arc<ArcSwap<Ca>>, record: Option<Record>, plugged: Option<PathBuf>) -> Self {
-        Self { state, plugged, ca, record: Mutex::new(record) }
+        Self { state, plugged, ca, record: Mutex::new(record), failure: Mutex::default() }
     }
 
     /// The change under way.
     #[must_use]
     pub fn record(&self) -> Option<Record> {
         self.lock().clone()
+    }
+
+    /// Why the last attempt to change the root did not work; `None` once one has.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes how an attempt went.
+    pub(super) fn note(&self, error: Option<&RotationError>) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
     }
 
     /// Whether the CA is plugged in.

@@ -184,7 +184,7 @@ impl Ca {
             return Err(IdentityError::TtlTooLong { requested: ttl.as_secs(), allowed: MAX_TTL.as_secs() });
         }
         if self.signer.not_after <= now {
-            return Err(IdentityError::SignerExpired(time::OffsetDateTime::from(self.signer.not_after).to_string()));
+            return Err(IdentityError::SignerExpired(self.signer.not_after));
         }
         let not_after = (now + ttl).min(self.signer.not_after);
         let params = leaf_params(id, names, now - BACKDATED, not_after)?;

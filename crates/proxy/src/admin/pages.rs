@@ -37,7 +37,14 @@ impl Admin {
         let credentials = self.sidecar.world.credentials()?;
         let status = self.origin.status();
         let not_after = seconds(credentials.not_after());
-        Some(CertificateState { not_after, renewals: status.renewals, failed_renewals: status.failed })
+        Some(CertificateState {
+            not_after,
+            renewals: status.renewals,
+            failed_renewals: status.failed,
+            renewal_due: status.due.map_or(0, seconds),
+            failing: !status.last_error.is_empty(),
+            clock_skew_ms: status.clock_skew_ms,
+        })
     }
 
     fn readiness(&self) -> Answer {
@@ -97,6 +104,7 @@ impl Admin {
             "renewals": status.renewals,
             "failedRenewals": status.failed,
             "lastRenewalError": status.last_error,
+            "clockSkewMs": status.clock_skew_ms,
         })
     }
 

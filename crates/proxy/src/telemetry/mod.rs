@@ -112,26 +112,31 @@ impl Metrics {
             let (why, count) = (why.as_str(), count.load(Ordering::Relaxed));
             let _ = writeln!(text, "mutua_observers_stopped_total{{reason=\"{why}\"}} {count}");
         }
-        let mut number = |name: &str, help: &str, kind: &str, value: u64| {
+        let mut number = |name: &str, help: &str, kind: &str, value: i128| {
             head(text, name, help, kind);
             let _ = writeln!(text, "{name} {value}");
         };
-        let forced = self.drained_by_force.load(Ordering::Relaxed);
+        let forced = self.drained_by_force.load(Ordering::Relaxed).into();
         number("mutua_connections_drained_by_force_total", "Connections cut after their time for draining.", "counter", forced);
-        number("mutua_connections_open", "Connections that are open.", "gauge", connections.count() as u64);
-        let lost = self.log_lines_lost.load(Ordering::Relaxed);
+        number("mutua_connections_open", "Connections that are open.", "gauge", connections.count() as i128);
+        let lost = self.log_lines_lost.load(Ordering::Relaxed).into();
         number("mutua_access_log_lines_lost_total", "Access-log lines that could not be written in time.", "counter", lost);
         let left_out = self.log_lines_left_out.load(Ordering::Relaxed);
         number(
             "mutua_access_log_lines_left_out_total",
             "Refusals without a line of their own in the access log.",
             "counter",
-            left_out,
+            left_out.into(),
         );
         if let Some(certificate) = certificate {
-            let end = certificate.not_after;
+            let (end, due) = (certificate.not_after.into(), certificate.renewal_due.into());
             number("mutua_certificate_expiration_timestamp_seconds", "When the certificate ends.", "gauge", end);
-            let (done, failed) = (certificate.renewals, certificate.failed_renewals);
+            number("mutua_certificate_renewal_due_timestamp_seconds", "When its renewal is due.", "gauge", due);
+            let (failing, skew) = (certificate.failing.into(), certificate.clock_skew_ms.into());
+            number("mutua_certificate_renewal_failing", "1 while its renewal fails.", "gauge", failing);
+            let help = "This clock minus the CA's, as measured at the last renewal.";
+            number("mutua_certificate_clock_skew_milliseconds", help, "gauge", skew);
+            let (done, failed) = (certificate.renewals.into(), certificate.failed_renewals.into());
             number("mutua_certificate_renewals_total", "Renewals of the certificate.", "counter", done);
             number("mutua_certificate_renewal_failures_total", "Failed attempts to renew.", "counter", failed);
         }
@@ -147,6 +152,12 @@ pub struct CertificateState {
     pub renewals: u64,
     /// Failed attempts since the start.
     pub failed_renewals: u64,
+    /// When renewal is due, Unix seconds; 0 when it is not known.
+    pub renewal_due: u64,
+    /// Whether the last attempt failed.
+    pub failing: bool,
+    /// Our clock minus the CA's at the last renewal, milliseconds.
+    pub clock_skew_ms: i64,
 }
 
 /// The series of `key`, or the one of all that are too many.
