@@ -8,6 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::SingleCertAndKey;
 
+use super::secrets::Tap;
 use super::server::checks;
 use super::verify::{Accept, NoVerification, ServerVerifier};
 use super::{Algorithms, Compliance, MinVersion, TlsError, TlsErrorKind, provider};
@@ -159,6 +160,7 @@ impl ClientConfig {
         };
         config.resumption = Resumption::disabled();
         config.enable_secret_extraction = true;
+        config.key_log = Arc::new(Tap);
         Ok(Self { inner: Arc::new(config) })
     }
 }

@@ -11,6 +11,7 @@ mod known;
 mod negotiated;
 pub(crate) mod provider;
 mod record;
+mod secrets;
 mod server;
 mod session;
 mod step;

@@ -1,17 +1,15 @@
 //! The records of TLS 1.3 after the handshake (RFC 8446 §5), encrypted and decrypted where they stand.
 //!
 //! The library's own record layer allocates and copies each record twice on its way. Here the caller's buffer is the only
-//! one: the library makes the handshake and derives the keys, also those of key updates, as it does for kernel TLS
-//! (`rustls::kernel`); the AEAD runs over the caller's bytes in place.
+//! one: the library makes the handshake and the first keys, and hands them out as for kernel TLS (`rustls::kernel`); those of
+//! key updates come from its secrets ([`Secret`]). The AEAD runs over the caller's bytes in place.
 
 use std::ops::Range;
 
-use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use rustls::client::ClientConnectionData;
-use rustls::kernel::KernelConnection;
-use rustls::server::ServerConnectionData;
+use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use rustls::{AlertDescription, ConnectionTrafficSecrets, Error, ExtractedSecrets};
 
+use super::secrets::{Secret, Secrets};
 use super::{TlsError, TlsErrorKind};
 
 /// Most plaintext of one record (§5.1).
@@ -24,6 +22,8 @@ pub(super) const SUFFIX: usize = 1 + TAG;
 pub(super) const STRIDE: usize = PREFIX + FRAGMENT + SUFFIX;
 
 const TAG: usize = 16;
+/// The longest key of a cipher suite, AES-256's.
+const LONGEST_KEY: usize = 32;
 /// Most ciphertext of one record (§5.2).
 const MAX_CIPHERTEXT: usize = FRAGMENT + 256;
 /// Records that one key encrypts before the next one is taken: below the limit of AES-GCM for a safety margin (§5.5).
@@ -45,20 +45,13 @@ pub(super) struct Records {
     transmit: Half,
     /// Records that the key for sending may still encrypt.
     left: u64,
-    keys: Keys,
+    /// Whether this is the calling side.
+    client: bool,
     /// An incomplete handshake message.
     message: Vec<u8>,
     quiet: u32,
     /// A key update that the peer asked for. Several that it asks for meanwhile are answered by one (§4.6.3).
     owed: bool,
-}
-
-/// What derives the next keys.
-pub(super) enum Keys {
-    /// Of the calling side.
-    Client(Box<KernelConnection<ClientConnectionData>>),
-    /// Of the accepting side.
-    Server(Box<KernelConnection<ServerConnectionData>>),
 }
 
 /// What came with some records.
@@ -71,11 +64,12 @@ pub(super) struct Opened {
 }
 
 impl Records {
-    /// Takes over from the library.
-    pub fn new((secrets, keys): (ExtractedSecrets, Keys)) -> Result<Self, TlsError> {
-        let ExtractedSecrets { tx, rx } = secrets;
-        let (receive, transmit) = (Half::new(rx)?, Half::new(tx)?);
-        Ok(Self { receive, transmit, left: MAX_RECORDS, keys, message: Vec::new(), quiet: 0, owed: false })
+    /// Takes over from the library. `client`: this is the calling side.
+    pub fn new(keys: ExtractedSecrets, secrets: Secrets, client: bool) -> Result<Self, TlsError> {
+        let ExtractedSecrets { tx, rx } = keys;
+        let (ours, theirs) = if client { (secrets.client, secrets.server) } else { (secrets.server, secrets.client) };
+        let (receive, transmit) = (Half::new(rx, theirs)?, Half::new(tx, ours)?);
+        Ok(Self { receive, transmit, left: MAX_RECORDS, client, message: Vec::new(), quiet: 0, owed: false })
     }
 
     /// Decrypts the complete records in `incoming` in place, and adds where their content stands to `pieces`.
@@ -142,12 +136,12 @@ impl Records {
             }
             let Some((body, behind)) = body.split_at_checked(length) else { break };
             rest = behind;
-            match (*kind, body, &self.keys) {
+            match (*kind, body) {
                 // Resumption is off: tickets are of no use.
-                (MESSAGE_TICKET, _, Keys::Client(_)) => {}
+                (MESSAGE_TICKET, _) if self.client => {}
                 // The key changes behind it, so it ends its record (§5.1).
-                (MESSAGE_KEY_UPDATE, [request @ (0 | 1)], _) if rest.is_empty() => {
-                    self.receive = Half::new(self.keys.next(Direction::Receive)?).map_err(|error| (error, None))?;
+                (MESSAGE_KEY_UPDATE, [request @ (0 | 1)]) if rest.is_empty() => {
+                    self.receive.update().map_err(|error| (error, Some(AlertDescription::InternalError.into())))?;
                     self.owed |= *request == 1;
                 }
                 (MESSAGE_KEY_UPDATE, ..) => return Err(malformed("a malformed key update")),
@@ -173,7 +167,7 @@ impl Records {
 
     fn update_key(&mut self, out: &mut Vec<u8>) -> Result<(), TlsError> {
         self.append(CONTENT_HANDSHAKE, &[MESSAGE_KEY_UPDATE, 0, 0, 1, 0], out)?;
-        self.transmit = Half::new(self.keys.next(Direction::Transmit).map_err(|(error, _)| error)?)?;
+        self.transmit.update()?;
         self.left = MAX_RECORDS;
         Ok(())
     }
@@ -232,43 +226,38 @@ enum Taken {
     End,
 }
 
-enum Direction {
-    Receive,
-    Transmit,
-}
-
-impl Keys {
-    fn next(&mut self, direction: Direction) -> Result<(u64, ConnectionTrafficSecrets), (TlsError, Option<u8>)> {
-        let next = match (self, direction) {
-            (Self::Client(keys), Direction::Receive) => keys.update_rx_secret(),
-            (Self::Client(keys), Direction::Transmit) => keys.update_tx_secret(),
-            (Self::Server(keys), Direction::Receive) => keys.update_rx_secret(),
-            (Self::Server(keys), Direction::Transmit) => keys.update_tx_secret(),
-        };
-        next.map_err(|error| fault(error, AlertDescription::InternalError))
-    }
-}
-
-/// One direction: its key, and the number of its next record.
+/// One direction: its key, the number of its next record, and what the next key comes from.
 struct Half {
     key: LessSafeKey,
     iv: [u8; NONCE_LEN],
     sequence: u64,
+    secret: Secret,
 }
 
 impl Half {
-    fn new((sequence, secrets): (u64, ConnectionTrafficSecrets)) -> Result<Self, TlsError> {
-        let (algorithm, key, iv) = match &secrets {
+    fn new((sequence, keys): (u64, ConnectionTrafficSecrets), secret: Option<Secret>) -> Result<Self, TlsError> {
+        let (algorithm, key, iv) = match &keys {
             ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (&AES_128_GCM, key, iv),
             ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (&AES_256_GCM, key, iv),
             ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (&CHACHA20_POLY1305, key, iv),
             _ => return Err(TlsError::new(TlsErrorKind::Configuration, "a cipher suite that is not known here")),
         };
-        let unusable = |_| TlsError::new(TlsErrorKind::Configuration, "the keys do not fit the cipher suite");
-        let key = UnboundKey::new(algorithm, key.as_ref()).map_err(unusable)?;
+        let missing = || TlsError::new(TlsErrorKind::Configuration, "the library did not tell its secrets");
         let mut nonce = [0; NONCE_LEN];
         nonce.copy_from_slice(iv.as_ref());
-        Ok(Self { key: LessSafeKey::new(key), iv: nonce, sequence })
+        Ok(Self { key: aead(algorithm, key.as_ref())?, iv: nonce, sequence, secret: secret.ok_or_else(missing)? })
+    }
+
+    /// Takes the next key (§7.2). The cipher suite stays.
+    fn update(&mut self) -> Result<(), TlsError> {
+        let secret = self.secret.next()?;
+        let algorithm = self.key.algorithm();
+        let (mut key, mut iv) = ([0; LONGEST_KEY], [0; NONCE_LEN]);
+        let key = &mut key[..algorithm.key_len()];
+        secret.expand("key", key)?;
+        secret.expand("iv", &mut iv)?;
+        *self = Self { key: aead(algorithm, key)?, iv, sequence: 0, secret };
+        Ok(())
     }
 
     /// The nonce of the next record (§5.3). A number is never used twice: it is counted up before the AEAD runs.
@@ -307,6 +296,12 @@ impl Half {
         behind[..TAG].copy_from_slice(tag.as_ref());
         Ok(())
     }
+}
+
+fn aead(algorithm: &'static Algorithm, key: &[u8]) -> Result<LessSafeKey, TlsError> {
+    let key = UnboundKey::new(algorithm, key);
+    let unusable = |_| TlsError::new(TlsErrorKind::Configuration, "the keys do not fit the cipher suite");
+    Ok(LessSafeKey::new(key.map_err(unusable)?))
 }
 
 fn alert(description: AlertDescription) -> Result<Taken, (TlsError, Option<u8>)> {

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConnection, Connection as Foreign, ServerConnection};
+use rustls::{CipherSuite, ClientConnection, Connection as Foreign, ServerConnection};
 
 use super::*;
+use crate::tls::provider;
 use crate::tls::session::Session;
+use crate::tls::verify::NoVerification;
 use crate::{Ca, ClientConfig, Credentials, PeerExpectation, PrivateKey, ServerConfig, ServerPolicy, TrustDomain};
 
 /// Plaintext and what is to be sent, or the failure and its alert.
@@ -24,9 +26,27 @@ struct Pair {
     heard: Vec<u8>,
 }
 
+/// A client with the same certificate that offers one suite, to whatever server.
+fn offering(suite: CipherSuite, like: &ClientConfig) -> ClientConfig {
+    let mut provider = (*provider::plain()).clone();
+    provider.cipher_suites.retain(|known| known.suite() == suite);
+    let builder =
+        rustls::ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(&[&rustls::version::TLS13]);
+    let builder = builder.unwrap().dangerous().with_custom_certificate_verifier(Arc::new(NoVerification));
+    let mut inner = builder.with_client_cert_resolver(Arc::clone(&like.inner.client_auth_cert_resolver));
+    inner.enable_secret_extraction = true;
+    inner.key_log = Arc::clone(&like.inner.key_log);
+    ClientConfig { inner: Arc::new(inner) }
+}
+
 impl Pair {
     /// `client`: ours is the calling side. `tickets`: the foreign server sends as many.
     fn new(client: bool, tickets: usize) -> Self {
+        Self::of(client, tickets, CipherSuite::TLS13_AES_128_GCM_SHA256)
+    }
+
+    /// As `of`, before the handshake.
+    fn begin(client: bool, tickets: usize, suite: CipherSuite) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let domain = TrustDomain::new("cluster.local").unwrap();
         let ca = Ca::load_or_create(folder.path(), &domain).unwrap();
@@ -35,7 +55,7 @@ impl Pair {
         let issued = ca.sign(&crate::certificate_request(&key).unwrap(), &id, Duration::from_secs(600)).unwrap();
         let leaf = Credentials::new(&key, &issued.chain_pem).unwrap();
         let peer = PeerExpectation { ids: Vec::new(), trust_domains: vec![domain.clone()] };
-        let calling = ClientConfig::mesh(&leaf, ca.bundle(), &peer).unwrap();
+        let calling = offering(suite, &ClientConfig::mesh(&leaf, ca.bundle(), &peer).unwrap());
         let policy = ServerPolicy { trust_domains: vec![domain], ..Default::default() };
         let mut accepting = ServerConfig::mesh(&leaf, ca.bundle(), &policy).unwrap();
         Arc::make_mut(&mut accepting.plain).send_tls13_tickets = tickets;
@@ -52,9 +72,21 @@ impl Pair {
             pair.ours.start(&mut hello).unwrap();
         }
         pair.give(&hello);
-        while pair.foreign.is_handshaking() || !pair.ours.is_established() {
+        pair
+    }
+
+    /// Whether the handshake goes on.
+    fn is_handshaking(&self) -> bool {
+        self.foreign.is_handshaking() || !self.ours.is_established()
+    }
+
+    /// As `new`, with this suite.
+    fn of(client: bool, tickets: usize, suite: CipherSuite) -> Self {
+        let mut pair = Self::begin(client, tickets, suite);
+        while pair.is_handshaking() {
             assert_eq!(pair.take(), b"");
         }
+        assert_eq!(pair.foreign.negotiated_cipher_suite().map(|suite| suite.suite()), Some(suite));
         pair
     }
 
@@ -118,17 +150,37 @@ fn the_library_reads_what_is_sealed_in_place_and_we_what_it_writes() {
 
 #[test]
 fn key_updates_are_followed_and_answered() {
-    for client in [true, false] {
-        let mut pair = Pair::new(client, 0);
+    let suites = [
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS13_AES_256_GCM_SHA384,
+        CipherSuite::TLS13_CHACHA20_POLY1305_SHA256,
+    ];
+    for (suite, client) in suites.into_iter().flat_map(|suite| [(suite, true), (suite, false)]) {
+        let mut pair = Pair::of(client, 0, suite);
         for round in 0..3 {
             pair.foreign.refresh_traffic_keys().unwrap();
             pair.say(b"under the next key");
-            assert_eq!(pair.take(), b"under the next key", "{round}");
+            assert_eq!(pair.take(), b"under the next key", "{suite:?} {round}");
             let mut out = Vec::new();
             pair.ours.write(b"and back", &mut out).unwrap();
             pair.give(&out);
             assert_eq!(std::mem::take(&mut pair.heard), b"and back");
         }
+    }
+}
+
+#[test]
+fn handshakes_that_take_turns_on_one_thread_keep_their_secrets_apart() {
+    let mut pairs = [true, false, true].map(|client| Pair::begin(client, 0, CipherSuite::TLS13_AES_128_GCM_SHA256));
+    while pairs.iter().any(Pair::is_handshaking) {
+        for pair in &mut pairs {
+            assert_eq!(pair.take(), b"");
+        }
+    }
+    for pair in &mut pairs {
+        pair.foreign.refresh_traffic_keys().unwrap();
+        pair.say(b"under the next key");
+        assert_eq!(pair.take(), b"under the next key");
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
+use super::secrets::Tap;
 use super::verify::{Accept, ClientVerifier};
 use super::{Compliance, MinVersion, TlsError, TlsErrorKind, provider};
 use crate::bundle::Checks;
@@ -72,6 +73,7 @@ impl ServerConfig {
         plain.session_storage = Arc::new(NoServerSessionStorage {});
         plain.send_tls13_tickets = 0;
         plain.enable_secret_extraction = true;
+        plain.key_log = Arc::new(Tap);
         let mut http = plain.clone();
         http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         Ok(Self { plain: Arc::new(plain), http: Arc::new(http) })

@@ -12,7 +12,8 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncryptError};
 use rustls::{AlertDescription, CommonState, ProtocolVersion};
 
-use super::record::{FRAGMENT, Keys, PREFIX, Records, STRIDE};
+use super::record::{FRAGMENT, PREFIX, Records, STRIDE};
+use super::secrets::{Secrets, hear};
 use super::step::{Step, Traffic, advance, not_ready};
 use super::{ClientConfig, Negotiated, ServerConfig, TlsError, TlsErrorKind};
 
@@ -20,8 +21,8 @@ use super::{ClientConfig, Negotiated, ServerConfig, TlsError, TlsErrorKind};
 const RECORD_OVERHEAD: usize = 64;
 
 enum Connection {
-    Client(Box<UnbufferedClientConnection>),
-    Server(Box<UnbufferedServerConnection>),
+    Client(Box<(UnbufferedClientConnection, Secrets)>),
+    Server(Box<(UnbufferedServerConnection, Secrets)>),
     /// TLS 1.3 after the handshake.
     Records(Box<Records>),
 }
@@ -52,7 +53,7 @@ impl Session {
         };
         let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let connection = UnbufferedClientConnection::new_with_alpn(Arc::clone(&config.inner), name, alpn)?;
-        Ok(Self::new(Connection::Client(Box::new(connection))))
+        Ok(Self::new(Connection::Client(Box::new((connection, Secrets::default())))))
     }
 
     /// The accepting side. `http_alpn`: select among `h2` and `http/1.1`; otherwise no protocol is ever selected.
@@ -61,7 +62,8 @@ impl Session {
     /// A configuration that the library refuses.
     pub fn server(config: &ServerConfig, http_alpn: bool) -> Result<Self, TlsError> {
         let config = if http_alpn { &config.http } else { &config.plain };
-        Ok(Self::new(Connection::Server(Box::new(UnbufferedServerConnection::new(Arc::clone(config))?))))
+        let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
+        Ok(Self::new(Connection::Server(Box::new((connection, Secrets::default())))))
     }
 
     fn new(connection: Connection) -> Self {
@@ -190,21 +192,21 @@ impl Session {
         if self.common().and_then(CommonState::protocol_version) != Some(ProtocolVersion::TLSv1_3) {
             return Ok(());
         }
-        let taken = match self.connection.take() {
-            Some(Connection::Client(connection)) => {
-                let (secrets, keys) = connection.dangerous_into_kernel_connection()?;
-                (secrets, Keys::Client(Box::new(keys)))
+        let (keys, secrets, client) = match self.connection.take() {
+            Some(Connection::Client(both)) => {
+                let (connection, secrets) = *both;
+                (connection.dangerous_into_kernel_connection()?.0, secrets, true)
             }
-            Some(Connection::Server(connection)) => {
-                let (secrets, keys) = connection.dangerous_into_kernel_connection()?;
-                (secrets, Keys::Server(Box::new(keys)))
+            Some(Connection::Server(both)) => {
+                let (connection, secrets) = *both;
+                (connection.dangerous_into_kernel_connection()?.0, secrets, false)
             }
             other => {
                 self.connection = other;
                 return Ok(());
             }
         };
-        self.connection = Some(Connection::Records(Box::new(Records::new(taken)?)));
+        self.connection = Some(Connection::Records(Box::new(Records::new(keys, secrets, client)?)));
         Ok(())
     }
 
@@ -298,16 +300,22 @@ impl Session {
 
     fn common(&self) -> Option<&CommonState> {
         match self.connection.as_ref()? {
-            Connection::Client(connection) => Some(connection),
-            Connection::Server(connection) => Some(connection),
+            Connection::Client(both) => Some(&both.0),
+            Connection::Server(both) => Some(&both.0),
             Connection::Records(_) => None,
         }
     }
 
     fn step(&mut self, incoming: &mut [u8], plain: &mut Vec<u8>, out: &mut Vec<u8>) -> (usize, Result<Step, TlsError>) {
         match &mut self.connection {
-            Some(Connection::Client(connection)) => advance(connection.process_tls_records(incoming), plain, out),
-            Some(Connection::Server(connection)) => advance(connection.process_tls_records(incoming), plain, out),
+            Some(Connection::Client(both)) => {
+                let (connection, secrets) = &mut **both;
+                advance(hear(secrets, || connection.process_tls_records(incoming)), plain, out)
+            }
+            Some(Connection::Server(both)) => {
+                let (connection, secrets) = &mut **both;
+                advance(hear(secrets, || connection.process_tls_records(incoming)), plain, out)
+            }
             Some(Connection::Records(_)) | None => (0, Ok(Step::Blocked)),
         }
     }
@@ -337,13 +345,13 @@ impl Session {
         out.resize(start + room, 0);
         let space = &mut out[start..];
         let written = match &mut self.connection {
-            Some(Connection::Client(connection)) => match connection.process_tls_records(&mut []).state {
+            Some(Connection::Client(both)) => match both.0.process_tls_records(&mut []).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     encrypt(Traffic::Client(&mut traffic), space).map_err(|e| e.to_string())
                 }
                 other => Err(not_ready(other.err())),
             },
-            Some(Connection::Server(connection)) => match connection.process_tls_records(&mut []).state {
+            Some(Connection::Server(both)) => match both.0.process_tls_records(&mut []).state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     encrypt(Traffic::Server(&mut traffic), space).map_err(|e| e.to_string())
                 }
