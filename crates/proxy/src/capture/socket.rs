@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -74,6 +75,7 @@ impl Dialer {
             SockRef::from(&socket).set_mark(mark)?;
         }
         if let Some(source) = source {
+            choose_port_later(&socket);
             socket.bind(SocketAddr::new(source, 0))?;
         }
         let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(address)).await;
@@ -88,6 +90,19 @@ fn tune(socket: &SockRef<'_>) {
     let _ = socket.set_tcp_nodelay(true);
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
     let _ = socket.set_tcp_keepalive(&keepalive);
+}
+
+/// Lets the kernel choose the port of a bound address when the socket connects, among all that are free towards that one
+/// destination. Chosen at once, a port has to be free towards everybody: with some ten thousand connections that ended within
+/// the last minute the search takes milliseconds, and then fails.
+#[allow(unsafe_code)]
+fn choose_port_later(socket: &TcpSocket) {
+    let on: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or(0);
+    // SAFETY: the descriptor is open, and the kernel reads `size` bytes from `on`. Refused, the port is chosen at once.
+    unsafe {
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, (&raw const on).cast(), size)
+    };
 }
 
 /// Makes the coming close of `stream` a reset, as when the other side was reset.
@@ -106,6 +121,14 @@ pub fn shutdown_write(stream: &TcpStream) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_port_towards_the_application_is_chosen_when_it_is_dialled() {
+        let socket = TcpSocket::new_v4().unwrap();
+        choose_port_later(&socket);
+        socket.bind("127.0.0.6:0".parse().unwrap()).unwrap();
+        assert_eq!(socket.local_addr().unwrap().port(), 0);
+    }
 
     #[test]
     fn what_is_accepted_inherits_the_options() {
