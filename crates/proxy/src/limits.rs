@@ -36,6 +36,8 @@ const SHARE: usize = 4;
 const RESERVED_DESCRIPTORS: usize = 32;
 /// Descriptors of one connection: the accepted one and the dialled one.
 const DESCRIPTORS: usize = 2;
+/// The share of all connections that one direction always leaves to the other: a sixteenth.
+const KEPT_FREE: usize = 16;
 /// Memory of a sidecar without connections, with room for a growing configuration.
 const RESERVED_MEMORY: usize = 16 << 20;
 /// Memory of an mTLS connection at rest, rounded up.
@@ -63,6 +65,9 @@ pub struct Limits {
     /// Inbound connections from one address (IPv6: from one /64) at once
     #[arg(long, value_name = "N", default_value_t = at_least_one(MAX_CONNECTIONS_PER_SOURCE))]
     pub max_connections_per_source: NonZeroUsize,
+    /// Connections of both directions together, where the limits of memory or descriptors allow fewer than twice as many
+    #[arg(skip)]
+    pub places: Option<NonZeroUsize>,
 }
 
 impl Default for Limits {
@@ -73,6 +78,7 @@ impl Default for Limits {
             max_handshake_bytes: at_least_one(MAX_HANDSHAKE_BYTES),
             max_connections: at_least_one(MAX_CONNECTIONS),
             max_connections_per_source: at_least_one(MAX_CONNECTIONS_PER_SOURCE),
+            places: None,
         }
     }
 }
@@ -94,15 +100,19 @@ impl Limits {
     #[must_use]
     pub fn fitting(&self, descriptors: Option<u64>, memory: Option<u64>) -> Self {
         let size = |number: Option<u64>| number.map_or(usize::MAX, |number| usize::try_from(number).unwrap_or(usize::MAX));
-        let free = size(descriptors).saturating_sub(RESERVED_DESCRIPTORS) / (DESCRIPTORS * DIRECTIONS);
+        let free = size(descriptors).saturating_sub(RESERVED_DESCRIPTORS) / DESCRIPTORS;
         let room = size(memory).saturating_sub(RESERVED_MEMORY);
         // Half of the room for connections, a quarter for handshakes, the rest for bytes on their way.
-        let connections = self.max_connections.get().min(free).min(room / 2 / (MEMORY * DIRECTIONS));
+        let wanted = self.max_connections.get().saturating_mul(DIRECTIONS);
+        let places = wanted.min(free).min(room / 2 / MEMORY);
+        // One direction may have nearly all of them, most workloads have one that is busy; something is left to the other.
+        let connections = self.max_connections.get().min(places - places.div_ceil(KEPT_FREE).min(places));
         let handshakes = self.max_handshakes.get().min(room / 4 / HANDSHAKE_MEMORY);
         Self {
             max_connections: at_least_one(connections),
             max_handshakes: at_least_one(handshakes),
             max_connections_per_source: at_least_one(self.max_connections_per_source.get().min(connections)),
+            places: (places < wanted).then(|| at_least_one(places)),
             ..self.clone()
         }
     }
@@ -117,6 +127,7 @@ fn at_least_one(number: usize) -> NonZeroUsize {
 pub struct Gate {
     limits: Limits,
     slots: [Arc<Semaphore>; DIRECTIONS],
+    places: Arc<Semaphore>,
     turns: Arc<Semaphore>,
     sources: Arc<Mutex<HashMap<IpAddr, Source>>>,
 }
@@ -129,6 +140,7 @@ struct Source {
 /// A connection that was let in; its place is free again when this is dropped.
 pub struct Place {
     _slot: OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
     _source: Option<Counted>,
 }
 
@@ -159,9 +171,10 @@ impl Gate {
     /// A gate that keeps `limits`.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
-        let slots = || Arc::new(Semaphore::new(limits.max_connections.get().min(Semaphore::MAX_PERMITS)));
-        let turns = Arc::new(Semaphore::new(limits.max_handshakes.get().min(Semaphore::MAX_PERMITS)));
-        Self { slots: [slots(), slots()], turns, sources: Arc::default(), limits }
+        let bound = |number: NonZeroUsize| Arc::new(Semaphore::new(number.get().min(Semaphore::MAX_PERMITS)));
+        let slots = [bound(limits.max_connections), bound(limits.max_connections)];
+        let (places, turns) = (bound(limits.places.unwrap_or(NonZeroUsize::MAX)), bound(limits.max_handshakes));
+        Self { slots, places, turns, sources: Arc::default(), limits }
     }
 
     /// What it keeps.
@@ -180,8 +193,12 @@ impl Gate {
             let message = format!("{} {} connections are open", self.limits.max_connections, direction.as_str());
             Refusal::new(Reason::TooManyConnections, message)
         })?;
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
+            let most = self.limits.places.map_or(0, NonZeroUsize::get);
+            Refusal::new(Reason::TooManyConnections, format!("{most} connections are open, all that the system's limits allow"))
+        })?;
         let source = (direction == Direction::Inbound).then(|| self.count(source_of(peer))).transpose()?;
-        Ok(Place { _slot: slot, _source: source })
+        Ok(Place { _slot: slot, _place: place, _source: source })
     }
 
     fn count(&self, address: IpAddr) -> Result<Counted, Refusal> {

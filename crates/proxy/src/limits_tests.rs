@@ -35,6 +35,17 @@ fn places_are_bounded_per_source_and_in_all_and_free_again() {
 }
 
 #[test]
+fn one_direction_may_have_nearly_all_places_and_never_those_kept_for_the_other() {
+    let gate = Gate::new(Limits::default().fitting(Some(64), None));
+    let taken: Vec<_> = (0..15).map(|n| gate.enter(Direction::Inbound, ip(&format!("10.0.0.{n}"))).unwrap()).collect();
+    assert_eq!(refused(gate.enter(Direction::Inbound, ip("10.0.1.1"))), Reason::TooManyConnections);
+    let last = gate.enter(Direction::Outbound, ip("10.0.0.1")).unwrap();
+    assert_eq!(refused(gate.enter(Direction::Outbound, ip("10.0.0.1"))), Reason::TooManyConnections, "no descriptors left");
+    drop((taken, last));
+    assert!((0..15).map(|_| gate.enter(Direction::Outbound, ip("10.0.0.1"))).all(|place| place.is_ok()));
+}
+
+#[test]
 fn an_ipv6_host_is_one_source_whatever_addresses_it_takes() {
     let gate = gate(10, 1, 8);
     let _first = gate.enter(Direction::Inbound, ip("2001:db8::1")).unwrap();
@@ -63,10 +74,22 @@ fn bounds_fit_the_process() {
     assert_eq!(limits.fitting(None, None), limits);
     assert_eq!(limits.fitting(Some(1 << 20), Some(8 << 30)), limits);
     let few = limits.fitting(Some(64), None);
-    assert_eq!((few.max_connections.get(), few.max_connections_per_source.get()), (8, 8));
+    assert_eq!(
+        (few.places.map_or(0, NonZeroUsize::get), few.max_connections.get(), few.max_connections_per_source.get()),
+        (16, 15, 15)
+    );
     assert_eq!(few.max_handshakes, limits.max_handshakes);
     let small = limits.fitting(None, Some(32 << 20));
-    assert_eq!((small.max_connections.get(), small.max_handshakes.get()), (256, 64));
+    assert_eq!(
+        (small.places.map_or(0, NonZeroUsize::get), small.max_connections.get(), small.max_handshakes.get()),
+        (512, 480, 64)
+    );
+    let many = limits.fitting(Some(20_000), None);
+    assert_eq!(
+        (many.places.map_or(0, NonZeroUsize::get), many.max_connections.get()),
+        (9984, 9360),
+        "nearly all for one direction"
+    );
     let none = limits.fitting(Some(1), Some(1));
     assert_eq!((none.max_connections.get(), none.max_handshakes.get()), (1, 1), "never nothing");
 }
