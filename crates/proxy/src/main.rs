@@ -4,6 +4,9 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,13 +22,16 @@ struct Cli {
 fn main() -> ExitCode {
     mutua_proxy::keep_memory_small();
     let cli = Cli::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MUTUA_LOG").unwrap_or_else(|_| "info".into());
+    // By module and level; the library's richer filter would bring regular expressions, half a megabyte of an idle sidecar.
+    let wanted = std::env::var("MUTUA_LOG").ok().and_then(|text| text.parse::<Targets>().ok());
+    let filter = wanted.unwrap_or_else(|| Targets::new().with_default(LevelFilter::INFO));
     // A log that cannot be written (a full disk) must never end what it tells of: the library would complain on stderr
     // and panic when that fails too.
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
+    let builder =
+        tracing_subscriber::fmt().with_max_level(LevelFilter::TRACE).with_writer(std::io::stderr).log_internal_errors(false);
     // Colours are for terminals, not for files.
     let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) || !std::io::stderr().is_terminal();
-    builder.with_ansi(!plain).init();
+    builder.with_ansi(!plain).finish().with(filter).init();
     match mutua_proxy::run(&cli.settings) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
