@@ -43,6 +43,11 @@ impl Random {
         self.below(times) == 0
     }
 
+    /// One of the usual, and now and then one of the odd.
+    pub fn mostly<T: Copy>(&mut self, usual: &[T], odd: &[T]) -> T {
+        if self.once_in(25) { self.one_of(odd) } else { self.one_of(usual) }
+    }
+
     /// A byte.
     pub fn byte(&mut self) -> u8 {
         self.number().to_le_bytes()[0]

@@ -28,7 +28,7 @@ macro_rules! targets {
     };
 }
 
-targets!(admin, client_hello, control_api, discovery, first_bytes, http1, http2, kept, requests, spiffe_id);
+targets!(admin, client_hello, control_api, discovery, evaluator, first_bytes, http1, http2, kept, requests, spiffe_id, yaml);
 
 #[test]
 fn every_target_is_tested_and_has_a_corpus() {

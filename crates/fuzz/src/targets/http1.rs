@@ -116,7 +116,7 @@ fn as_hyper_serves(requests: &[u8]) {
     for (exchange, (method, target, body)) in seen.exchanges.iter().zip(&*taken) {
         let line = exchange.line.as_ref().unwrap();
         assert_eq!(&line.method, method);
-        assert!(line.path.contains(target.as_str()) || !target.starts_with('/'), "{:?}, not {target:?}", line.path);
+        assert!(line.path.contains(target.as_str()) || !line.path.starts_with('/'), "{:?}, not {target:?}", line.path);
         assert!(exchange.request_bytes > *body, "{} bytes with a body of {body}", exchange.request_bytes);
     }
     if seen.standing.is_ok() && served.is_ok() {
@@ -172,4 +172,22 @@ async fn ask(method: &str, script: Script) -> Option<(u16, u64)> {
         Some((status, body.len() as u64))
     };
     tokio::join!(answered, connection).0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Random;
+
+    #[test]
+    fn much_of_what_the_grammar_makes_is_followed_to_its_end() {
+        let (mut whole, mut between) = (0, 0);
+        for turn in 0..300 {
+            let bytes = http1_grammar::conversation(&mut Random::new(1, turn));
+            let seen = observe(turns(&bytes));
+            whole += seen.exchanges.len();
+            between += usize::from(seen.standing == Ok(Standing::Between));
+        }
+        assert!(whole > 150 && between > 20, "{whole} exchanges, {between} at rest");
+    }
 }

@@ -183,3 +183,21 @@ fn objects(mut said: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Random;
+
+    #[test]
+    fn h2_takes_much_of_what_the_grammar_makes() {
+        let (mut taken, mut unbroken) = (0, 0);
+        for turn in 0..300 {
+            let bytes = http2_grammar::frames(&mut Random::new(1, turn));
+            let served = serve(&[&PREFACE[..], &bytes].concat()).0;
+            taken += served.taken.len();
+            unbroken += usize::from(served.broken.is_none());
+        }
+        assert!(taken > 200 && unbroken > 60, "{taken} requests, {unbroken} connections to their end");
+    }
+}

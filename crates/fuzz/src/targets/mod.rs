@@ -4,6 +4,7 @@ pub mod admin;
 pub mod client_hello;
 pub mod control_api;
 pub mod discovery;
+pub mod evaluator;
 pub mod first_bytes;
 pub mod http1;
 mod http1_grammar;
@@ -12,6 +13,8 @@ mod http2_grammar;
 pub mod kept;
 pub mod requests;
 pub mod spiffe_id;
+pub mod yaml;
+mod yaml_grammar;
 
 use crate::Target;
 
@@ -21,10 +24,12 @@ pub const ALL: &[&Target] = &[
     &client_hello::TARGET,
     &control_api::TARGET,
     &discovery::TARGET,
+    &evaluator::TARGET,
     &first_bytes::TARGET,
     &http1::TARGET,
     &http2::TARGET,
     &kept::TARGET,
     &requests::TARGET,
     &spiffe_id::TARGET,
+    &yaml::TARGET,
 ];

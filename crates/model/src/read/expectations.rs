@@ -44,7 +44,14 @@ impl PolicyTest {
     /// # Errors
     /// It cannot be read, is no YAML, or is no list of expectations; the message names line and field.
     pub fn read(path: &Path) -> Result<Self, InputError> {
-        let inputs = Inputs::from_paths(&[path])?;
+        Self::of(path, &Inputs::from_paths(&[path])?)
+    }
+
+    /// Reads the texts of the file `path`.
+    ///
+    /// # Errors
+    /// As [`PolicyTest::read`].
+    pub fn of(path: &Path, inputs: &Inputs) -> Result<Self, InputError> {
         let mut test = Self { files: Vec::new(), expectations: Vec::new() };
         for text in &inputs.texts {
             for document in documents(&text.name, &text.bytes)? {

@@ -125,6 +125,12 @@ impl Inputs {
         Self { texts: texts.map(Text::new).collect() }
     }
 
+    /// One text that may be none: not UTF-8, or anything else.
+    #[must_use]
+    pub fn from_bytes(name: &str, bytes: Vec<u8>) -> Self {
+        Self { texts: vec![Text::new((Arc::from(name), bytes))] }
+    }
+
     /// Adds the texts of others.
     pub fn extend(&mut self, others: Self) {
         self.texts.extend(others.texts);

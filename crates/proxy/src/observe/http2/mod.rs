@@ -221,11 +221,12 @@ fn request(
         response_messages: Messages::default(),
         line: with_line.then(Box::default),
     };
+    // Of what stands there twice, which no request may have, the first counts, as for those servers that take it at all.
     decoder.decode(block, |field| match (field, &mut stream.line) {
         (Field::GrpcContent, _) => stream.grpc = true,
-        (Field::Method(text), Some(line)) => line.method = text.to_string(),
-        (Field::Path(text), Some(line)) => line.path = text.to_string(),
-        (Field::Authority(text), Some(line)) => line.authority = text.to_string(),
+        (Field::Method(text), Some(line)) if line.method.is_empty() => line.method = text.to_string(),
+        (Field::Path(text), Some(line)) if line.path.is_empty() => line.path = text.to_string(),
+        (Field::Authority(text), Some(line)) if line.authority.is_empty() => line.authority = text.to_string(),
         _ => {}
     })?;
     streams.insert(id, stream);
