@@ -1,5 +1,7 @@
 //! What is wrong with an input: errors as data, with object, field path and place.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use crate::{ObjectRef, Place};
@@ -29,4 +31,13 @@ pub struct Diagnostic {
     pub place: Place,
     /// What was found, and what is allowed.
     pub message: String,
+}
+
+/// A text of the input, fit for a terminal: without control characters, which would speak to it, and without marks that
+/// turn the direction of what follows.
+pub(crate) fn printable(text: &str) -> Cow<'_, str> {
+    let harmful = |one: char| {
+        one.is_control() && !matches!(one, '\n' | '\t') || matches!(one, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    if text.contains(harmful) { Cow::Owned(text.replace(harmful, "\u{fffd}")) } else { Cow::Borrowed(text) }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::Places;
+use crate::diagnostic::printable;
 
 /// Labels or annotations.
 pub type Labels = BTreeMap<String, String>;
@@ -111,10 +112,11 @@ pub struct ObjectRef {
 
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = printable(&self.name);
         if self.kind.namespaced() {
-            write!(f, "{} {}/{}", self.kind.as_str(), self.namespace, self.name)
+            write!(f, "{} {}/{name}", self.kind.as_str(), printable(&self.namespace))
         } else {
-            write!(f, "{} {}", self.kind.as_str(), self.name)
+            write!(f, "{} {name}", self.kind.as_str())
         }
     }
 }

@@ -133,15 +133,25 @@ fn answer<B>(request: &axum::http::Request<B>, mut respond: h2::server::SendResp
         0 => respond.send_reset(h2::Reason::CANCEL),
         1 => drop(respond.send_response(response, true)),
         _ => {
-            if let Ok(mut body) = respond.send_response(response, false) {
-                let _ = body.send_data(Bytes::from_static(b"\0\0\0\0\x02ab"), false);
-                let mut trailers = HeaderMap::new();
-                trailers.insert("grpc-status", "5".parse().unwrap());
-                let _ = body.send_trailers(trailers);
+            if let Ok(body) = respond.send_response(response, false) {
+                say(body);
             }
         }
     }
     Taken { method: request.method().to_string(), path, status: if path_resets(request) { 0 } else { status } }
+}
+
+/// A message and trailers. Where there is no room for them, a reset: h2 does not like to end with answers that wait.
+fn say(mut body: h2::SendStream<Bytes>) {
+    const MESSAGE: &[u8] = b"\0\0\0\0\x02ab";
+    body.reserve_capacity(MESSAGE.len());
+    if body.capacity() < MESSAGE.len() {
+        return body.send_reset(h2::Reason::CANCEL);
+    }
+    let _ = body.send_data(Bytes::from_static(MESSAGE), false);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", "5".parse().unwrap());
+    let _ = body.send_trailers(trailers);
 }
 
 fn path_resets<B>(request: &axum::http::Request<B>) -> bool {

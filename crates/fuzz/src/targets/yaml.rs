@@ -30,13 +30,20 @@ pub fn run(bytes: &[u8]) {
     let within = |line: u32| line as usize <= lines + 1;
     match inputs.load() {
         Err(InputError::Syntax { place, message }) => {
-            assert!(&*place.file == NAME && within(place.line) && fit(&message), "{place}: {message}");
+            assert!(&*place.file == NAME && within(place.line) && fit(&message) && message.len() < LONGEST, "{place}: {message}");
         }
         Err(error) => panic!("{error}"),
         Ok(loaded) => {
             for diagnostic in &loaded.diagnostics {
-                assert!(within(diagnostic.place.line) && fit(&diagnostic.message), "{diagnostic:?}");
-                let _ = inputs.line(NAME, diagnostic.place.line);
+                let object = diagnostic.object.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+                assert!(
+                    within(diagnostic.place.line)
+                        && fit(&diagnostic.message)
+                        && fit(&object)
+                        && diagnostic.message.len() < LONGEST,
+                    "{diagnostic:?}"
+                );
+                assert!(inputs.line(NAME, diagnostic.place.line).is_none_or(|line| line.is_empty() || fit(line)));
             }
             let errors = loaded.diagnostics.iter().filter(|one| one.severity == Severity::Error).count();
             assert_eq!(loaded.is_valid(), errors == 0);
@@ -50,6 +57,6 @@ pub fn run(bytes: &[u8]) {
 
 /// What is said goes onto a terminal.
 fn fit(message: &str) -> bool {
-    let control = |one: char| one.is_control() && one != '\n';
-    !message.is_empty() && message.len() < LONGEST && !message.contains(control)
+    let speaks = |one: char| one.is_control() && !matches!(one, '\n' | '\t');
+    !message.is_empty() && !message.contains(speaks)
 }

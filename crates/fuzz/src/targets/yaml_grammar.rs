@@ -26,6 +26,7 @@ pub(super) const WORDS: &[&[u8]] = &[
     b"[",
     b"{",
     b"\"\\u0000\"",
+    b"\"\\e[31m\"",
     b"\t",
     b"\r\n",
     b"\xef\xbb\xbf",
@@ -276,7 +277,15 @@ fn key(random: &mut Random, out: &mut String) {
 fn scalar(random: &mut Random, out: &mut String) {
     match random.below(4) {
         0 => {
-            out.push_str(random.one_of(&["Pod", "Service", "PeerAuthentication", "v1", "security.istio.io/v1", "shop", "STRICT"]))
+            out.push_str(random.one_of(&[
+                "Pod",
+                "Service",
+                "PeerAuthentication",
+                "v1",
+                "security.istio.io/v1",
+                "shop",
+                "STRICT",
+            ]));
         }
         1 => out.push_str(random.one_of(&[
             "1",

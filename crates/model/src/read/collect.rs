@@ -91,7 +91,7 @@ impl Collection {
         if first.fingerprint != fingerprint {
             let severity = if decides(name.kind) { Severity::Error } else { Severity::Warning };
             let message = format!("{name} is defined twice; it stands at {} too", first.place);
-            report.add(severity, "metadata/name", node.at, message);
+            report.add(severity, "metadata/name", node.at, &message);
         }
         true
     }

@@ -21,6 +21,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use crate::diagnostic::printable;
 use crate::{Diagnostic, Mesh, Place, Severity};
 
 /// Why an input cannot be read at all.
@@ -141,12 +142,13 @@ impl Inputs {
         self.texts.iter().map(|text| (&*text.name, text.bytes.as_slice()))
     }
 
-    /// A line of a text, from 1, to be shown with a diagnostic.
+    /// A line of a text, from 1, to be shown with a diagnostic; none that would speak to a terminal.
     #[must_use]
     pub fn line(&self, file: &str, line: u32) -> Option<&str> {
         let text = self.texts.iter().find(|text| &*text.name == file)?;
         let line = text.line(usize::try_from(line).ok()?)?;
-        std::str::from_utf8(line).ok().map(|line| line.trim_end_matches('\r'))
+        let line = std::str::from_utf8(line).ok()?.trim_end_matches('\r');
+        (printable(line) == line).then_some(line)
     }
 
     /// Parses and checks everything.
@@ -181,7 +183,7 @@ fn documents(name: &Arc<str>, text: &[u8]) -> Result<Vec<tree::Node>, InputError
             return Err(syntax((bounded(line), bounded(column)), message));
         }
     };
-    parse::documents(text).map_err(|error| syntax(error.at, error.message))
+    parse::documents(text).map_err(|error| syntax(error.at, printable(&error.message).into_owned()))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::tree::At;
+use crate::diagnostic::printable;
 use crate::{Diagnostic, ObjectRef, Place, Severity};
 
 /// How many diagnostics one object may get; a text of nothing but mistakes is not answered with a book.
@@ -30,17 +31,17 @@ impl Report {
 
     /// Something that makes the object invalid.
     pub fn error(&mut self, path: &str, at: At, message: impl Into<String>) {
-        self.add(Severity::Error, path, at, message.into());
+        self.add(Severity::Error, path, at, &message.into());
     }
 
     /// Something that is accepted but probably not meant.
     pub fn warning(&mut self, path: &str, at: At, message: impl Into<String>) {
-        self.add(Severity::Warning, path, at, message.into());
+        self.add(Severity::Warning, path, at, &message.into());
     }
 
     /// Something worth knowing.
     pub fn info(&mut self, path: &str, at: At, message: impl Into<String>) {
-        self.add(Severity::Info, path, at, message.into());
+        self.add(Severity::Info, path, at, &message.into());
     }
 
     /// Whether an error was reported at this path or below.
@@ -65,9 +66,9 @@ impl Report {
     }
 
     /// Something of this severity.
-    pub fn add(&mut self, severity: Severity, path: &str, (line, column): At, message: String) {
+    pub fn add(&mut self, severity: Severity, path: &str, (line, column): At, message: &str) {
         let (path, message) = match self.found.len() {
-            0..MAX_PER_OBJECT => (path.to_owned(), message),
+            0..MAX_PER_OBJECT => (printable(path).into_owned(), printable(message).into_owned()),
             MAX_PER_OBJECT => {
                 (String::new(), format!("more than {MAX_PER_OBJECT} findings on this object; the rest is left out"))
             }

@@ -88,7 +88,7 @@ impl Checker<'_> {
                 None if schema.open => {}
                 None => {
                     let message = unknown_field(&entry.key, schema.fields.iter().map(|field| field.name));
-                    checker.report.add(checker.unknown, checker.path, entry.at, message);
+                    checker.report.add(checker.unknown, checker.path, entry.at, &message);
                 }
             });
         }
