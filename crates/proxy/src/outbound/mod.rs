@@ -73,13 +73,16 @@ async fn prepare(sidecar: &Arc<Sidecar>, stream: &TcpStream, connection: &Arc<Co
         return unknown(sidecar, &snapshot, connection).await;
     };
     connection.note(|details| details.service = Some(Arc::clone(&found.destination.host)));
+    let mut head = Vec::new();
+    // Nobody is dialled for what cannot be done.
+    let plan = secure::prepare(sidecar, &snapshot, &found, (stream, &mut head)).await?;
     let Dialled { stream: up, endpoint, busy } = dial::dial(sidecar, &found, connection).await?;
     let uses_tls = endpoint.as_ref().is_none_or(|endpoint| endpoint.tls) && found.port.tls.mode != ClientMode::Disable;
-    let (head, up) = if uses_tls {
-        secure::originate(sidecar, &snapshot, &found, connection, (stream, up)).await?
+    let up = if uses_tls {
+        secure::originate(sidecar, (&snapshot, &found), connection, plan, (stream, &mut head, up)).await?
     } else {
         connection.note(|details| details.outcome = Some(Outcome::Plaintext));
-        (Vec::new(), Side::plain(up, Vec::new()))
+        Side::plain(up, Vec::new())
     };
     let scribe = scribe(sidecar, &snapshot, connection, service(&found), endpoint.as_ref());
     Ok(Prepared { head, up, observer: scribe.observer(found.port.protocol), busy })

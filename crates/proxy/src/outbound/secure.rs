@@ -22,7 +22,7 @@ const HOST_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_HEAD: usize = 64 * 1024;
 
 /// What the TLS client is made with.
-struct Plan {
+pub(super) struct Plan {
     config: ClientConfig,
     server_name: Option<String>,
     alpn: Vec<&'static [u8]>,
@@ -30,21 +30,37 @@ struct Plan {
     local_identity: Option<String>,
 }
 
-/// Runs the handshake with `up`. Returns what was read of the application (`down`) meanwhile, and the secured side.
-pub(super) async fn originate(
+/// What can fail before anybody is dialled: the files and names of `SIMPLE` and `MUTUAL`. `None` for all else. What was read
+/// of the application (`down`) meanwhile is in `head`.
+pub(super) async fn prepare(
     sidecar: &Sidecar,
     snapshot: &Snapshot,
     found: &Match,
-    connection: &Connection,
-    (down, up): (&TcpStream, TcpStream),
-) -> Result<(Vec<u8>, Side), Refusal> {
-    let mesh = found.port.tls.mode == ClientMode::IstioMutual;
-    let mut head = Vec::new();
-    if mesh && found.port.protocol.is_http() {
-        first_bytes(down, &mut head).await;
+    (down, head): (&TcpStream, &mut Vec<u8>),
+) -> Result<Option<Plan>, Refusal> {
+    match found.port.tls.mode {
+        ClientMode::Simple | ClientMode::Mutual => to_outside(sidecar, snapshot, found, down, head).await.map(Some),
+        ClientMode::Disable | ClientMode::IstioMutual => Ok(None),
     }
-    let plan =
-        if mesh { to_mesh(snapshot, found, &head)? } else { to_outside(sidecar, snapshot, found, down, &mut head).await? };
+}
+
+/// Runs the handshake with `up`, by the plan, else as within the mesh. `head` is what was read of the application (`down`).
+pub(super) async fn originate(
+    sidecar: &Sidecar,
+    (snapshot, found): (&Snapshot, &Match),
+    connection: &Connection,
+    plan: Option<Plan>,
+    (down, head, up): (&TcpStream, &mut Vec<u8>, TcpStream),
+) -> Result<Side, Refusal> {
+    let plan = match plan {
+        Some(plan) => plan,
+        None => {
+            if found.port.protocol.is_http() {
+                first_bytes(down, head).await;
+            }
+            to_mesh(snapshot, found, head)?
+        }
+    };
     connection.note(|details| details.local_identity.clone_from(&plan.local_identity));
     let session = Session::client(&plan.config, plan.server_name.as_deref(), &plan.alpn).map_err(|error| refusal(&error))?;
     let mut established = handshake_within(&up, session, Vec::new(), Allowance::from_now(sidecar.gate.limits())).await?;
@@ -52,7 +68,7 @@ pub(super) async fn originate(
         details.tls = established.session.take_negotiated();
         details.outcome = Some(plan.outcome);
     });
-    Ok((head, Side::tls(up, established, !mesh)))
+    Ok(Side::tls(up, established, plan.outcome == Outcome::Tls))
 }
 
 async fn first_bytes(down: &TcpStream, head: &mut Vec<u8>) {

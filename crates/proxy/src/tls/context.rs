@@ -71,17 +71,16 @@ impl TlsContext {
     }
 }
 
-/// Client configurations for servers outside the mesh, made from files.
+/// Client configurations for servers outside the mesh, made from files: of each rule the last one.
 #[derive(Default)]
 pub struct Originations {
-    made: Mutex<HashMap<Key, ClientConfig>>,
+    made: Mutex<HashMap<Rule, (Files, ClientConfig)>>,
 }
 
-/// What one configuration is made from: the rule, and the files' contents.
+/// What a configuration is made for.
 #[derive(PartialEq, Eq, Hash)]
-struct Key {
+struct Rule {
     tls: ClientTls,
-    files: Files,
     verify_server_name: bool,
     algorithms: Arc<Algorithms>,
 }
@@ -100,17 +99,27 @@ impl Originations {
         algorithms: &Arc<Algorithms>,
     ) -> Result<ClientConfig, OriginationError> {
         let files = Files::read(tls, folders)?;
-        let key = Key { tls: tls.clone(), files, verify_server_name, algorithms: Arc::clone(algorithms) };
+        let rule = Rule { tls: tls.clone(), verify_server_name, algorithms: Arc::clone(algorithms) };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = made.get(&key) {
-            return Ok(known.clone());
+        if let Some((read, config)) = made.get(&rule)
+            && *read == files
+        {
+            return Ok(config.clone());
         }
-        let config = key.files.client(tls, verify_server_name, algorithms)?;
+        // What the old contents gave is not kept, whether or not the new ones can be used.
+        made.remove(&rule);
+        let config = files.client(tls, verify_server_name, algorithms)?;
         if made.len() >= MAX_CLIENTS {
             made.clear();
         }
-        made.insert(key, config.clone());
+        made.insert(rule, (files, config.clone()));
         Ok(config)
+    }
+
+    /// How many configurations are kept.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 

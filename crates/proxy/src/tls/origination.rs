@@ -50,7 +50,7 @@ pub enum OriginationError {
 }
 
 /// The contents of the files that one rule names.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(PartialEq, Eq)]
 pub struct Files {
     certificate: Option<String>,
     key: Option<String>,
