@@ -7,9 +7,10 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use crate::admin::bind_socket;
-use crate::capture::listen;
+use crate::capture::{listen, listen_transparent};
 use crate::connections::Direction;
 use crate::handover::{Inherited, Named, SOCKET};
+use crate::redirect::Interception;
 use crate::run::StartError;
 use crate::settings::Listen;
 
@@ -60,7 +61,9 @@ impl Listeners {
             let mut sockets: Vec<TcpListener> =
                 take(&name(direction.as_str(), address)).into_iter().map(TcpListener::from).collect();
             while sockets.len() < workers.len() {
-                sockets.push(listen(address, true).map_err(failed(address))?);
+                let transparent = direction == Direction::Inbound && addresses.interception == Interception::Tproxy;
+                let listener = if transparent { listen_transparent(address) } else { listen(address, true) };
+                sockets.push(listener.map_err(failed(address))?);
             }
             // An inherited socket that nobody accepts from would hold connections for ever.
             let count = workers.len();

@@ -6,17 +6,19 @@ use std::sync::Arc;
 
 use mutua_identity::{SpiffeId, TrustBundle, TrustDomain};
 use rustix::process::{Gid, Uid};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use tokio_util::sync::CancellationToken;
 
 use crate::access_log::AccessLogger;
 use crate::admin::Origin;
-use crate::capture::{Dialer, Redirected};
+use crate::capture::{Capture, Dialer, Redirected, Transparent};
 use crate::certificate::{CertificateError, Certificates, Store, StoreError};
 use crate::control_plane::ControlPlane;
 use crate::dns::{Dns, Upstream};
 use crate::handover::{self, Inherited};
 use crate::limits::Gate;
 use crate::listeners::Listeners;
+use crate::redirect::{INBOUND_PORT, Interception, OUTBOUND_PORT, TPROXY_MARK};
 use crate::service::Service;
 use crate::settings::{Listen, Settings, Workload};
 use crate::sidecar::Sidecar;
@@ -149,6 +151,12 @@ impl Source {
     }
 }
 
+/// Of root's rights the one that sockets with others' addresses need.
+fn keep_network_rights() -> rustix::io::Result<()> {
+    let (own, none) = (CapabilitySet::NET_ADMIN, CapabilitySet::empty());
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: own, permitted: own, inheritable: none })
+}
+
 /// Becomes the user that the capture rules exempt, when started as root and no mark does that.
 fn become_user(settings: &Settings, state: &std::path::Path) -> Result<(), StartError> {
     if !settings.becomes_user() {
@@ -163,23 +171,30 @@ fn become_user(settings: &Settings, state: &std::path::Path) -> Result<(), Start
         own(&entry.path())?;
     }
     let (user, group) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    let changed = rustix::thread::set_thread_groups(&[])
+    let transparent = settings.inbound_interception_mode == Interception::Tproxy;
+    let changed = rustix::thread::set_keep_capabilities(transparent)
+        .and_then(|()| rustix::thread::set_thread_groups(&[]))
         .and_then(|()| rustix::thread::set_thread_res_gid(group, group, group))
-        .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user));
+        .and_then(|()| rustix::thread::set_thread_res_uid(user, user, user))
+        .and_then(|()| if transparent { keep_network_rights() } else { Ok(()) });
     changed.map_err(|error| failed(error.to_string()))
 }
 
 async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError> {
     let mut addresses = Listen::standard(settings.status_address);
+    addresses.interception = settings.inbound_interception_mode;
     if !settings.dns_capture {
         addresses.dns.clear();
     }
     let folder = prepared.store.folder().to_owned();
     let mut inherited = if settings.take_over { Inherited::ask(&folder).map_err(StartError::TakeOver)? } else { None };
     let listeners = Listeners::bind(&addresses, &folder, inherited.as_mut())?;
-    let dialer = Dialer { mark: settings.mark };
+    let transparent = settings.inbound_interception_mode == Interception::Tproxy;
+    let dialer = Dialer { mark: settings.mark, transparent: transparent.then_some(TPROXY_MARK) };
+    let own_ports = [OUTBOUND_PORT, INBOUND_PORT];
+    let capture: Box<dyn Capture> = if transparent { Box::new(Transparent { own_ports }) } else { Box::new(Redirected) };
     let log = AccessLogger::stdout(&settings.access_log)?;
-    let mut sidecar = Sidecar::new(Arc::new(World::default()), dialer, Box::new(Redirected), log);
+    let mut sidecar = Sidecar::new(Arc::new(World::default()), dialer, capture, log);
     sidecar.gate = Gate::new(settings.limits.of_this_process());
     sidecar.tls_folders.clone_from(&settings.tls_dir);
     sidecar.own_ports = addresses.inbound.iter().chain(&addresses.outbound).map(SocketAddr::port).collect();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::access_log::AccessLogSettings;
 use crate::limits::Limits;
-use crate::redirect::{DNS_PORT, INBOUND_PORT, OUTBOUND_PORT, PROXY_ID};
+use crate::redirect::{DNS_PORT, INBOUND_PORT, Interception, OUTBOUND_PORT, PROXY_ID};
 
 /// The port of metrics (Istio's).
 pub const METRICS_PORT: u16 = 15020;
@@ -68,6 +68,9 @@ pub struct Settings {
     /// The address on which metrics and readiness are served
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub status_address: IpAddr,
+    /// How the capture rules lead inbound connections here; TPROXY needs CAP_NET_ADMIN, which is kept when the user changes
+    #[arg(long, value_enum, ignore_case = true, default_value_t, value_name = "MODE", env = "ISTIO_META_INTERCEPTION_MODE")]
+    pub inbound_interception_mode: Interception,
     /// Whether names are answered on port 15053, where `mutua redirect` leads the workload's questions to: those of the
     /// mesh here, others by the name servers of /etc/resolv.conf
     #[arg(long, value_name = "BOOL", env = "ISTIO_META_DNS_CAPTURE", default_value_t = true, action = clap::ArgAction::Set)]
@@ -110,6 +113,8 @@ pub struct Listen {
     pub outbound: Vec<SocketAddr>,
     /// Captured inbound connections.
     pub inbound: Vec<SocketAddr>,
+    /// How they are led there.
+    pub interception: Interception,
     /// Captured questions to name servers, on loopback.
     pub dns: Vec<SocketAddr>,
     /// `/stats/prometheus`.
@@ -130,6 +135,7 @@ impl Listen {
         Self {
             outbound: at(OUTBOUND_PORT),
             inbound: at(INBOUND_PORT),
+            interception: Interception::default(),
             dns: any.iter().map(|any| SocketAddr::new(loopback(*any), DNS_PORT)).collect(),
             metrics: SocketAddr::new(status, METRICS_PORT),
             readiness: SocketAddr::new(status, READINESS_PORT),

@@ -150,7 +150,8 @@ impl Sidecar {
         if !captured {
             return Err(Refusal::new(Reason::OriginUnknown, format!("dialled {local} directly")));
         }
-        if connection.original == canonical(local) || self.own_ports.contains(&connection.original.port()) {
+        let uncaptured = connection.original == canonical(local) && !self.capture.keeps_addresses();
+        if uncaptured || self.own_ports.contains(&connection.original.port()) {
             return Err(Refusal::new(Reason::Loop, format!("{} is the sidecar's own", connection.original)));
         }
         self.gate.enter(connection.direction, connection.peer.ip())

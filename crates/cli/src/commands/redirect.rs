@@ -1,9 +1,13 @@
 //! `mutua redirect`: the capture rules of the network namespace it is run in.
 
+use std::net::IpAddr;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::ValueEnum;
-use mutua_proxy::redirect::{self, Backend, Exempt, Open, Settings, State};
+use ipnet::IpNet;
+use mutua_proxy::dns::resolv_conf::ResolvConf;
+use mutua_proxy::redirect::{self, Backend, Captured, Exempt, Interception, Open, Settings, State};
 
 use crate::output::{DIM, GOOD, WARN, note, print};
 
@@ -50,15 +54,77 @@ struct Rules {
     /// The sidecar's port for inbound connections
     #[arg(long, default_value_t = redirect::INBOUND_PORT, value_name = "PORT")]
     inbound_port: u16,
-    /// Inbound ports that are not captured
-    #[arg(long, value_delimiter = ',', value_name = "PORT,…")]
-    exclude_inbound_ports: Vec<u16>,
-    /// Outbound ports that are not captured
-    #[arg(long, value_delimiter = ',', value_name = "PORT,…")]
-    exclude_outbound_ports: Vec<u16>,
+    /// How inbound connections are captured; as `mutua proxy --inbound-interception-mode`
+    #[arg(long, value_enum, ignore_case = true, default_value_t, value_name = "MODE", env = "ISTIO_INBOUND_INTERCEPTION_MODE")]
+    inbound_interception_mode: Interception,
+    /// Whether questions to the name servers of /etc/resolv.conf go to the sidecar's DNS; as `mutua proxy --dns-capture`
+    #[arg(long, value_name = "BOOL", env = "ISTIO_META_DNS_CAPTURE", default_value_t = true, action = clap::ArgAction::Set)]
+    dns_capture: bool,
+    /// Questions to all name servers go there, not only to those of /etc/resolv.conf
+    #[arg(long)]
+    capture_all_dns: bool,
+    /// What is captured
+    #[command(flatten)]
+    scope: Scope,
     /// The tool that carries the rules
     #[arg(long, value_enum, default_value_t = Tool::Auto)]
     tool: Tool,
+}
+
+/// Istio's annotations `traffic.sidecar.istio.io/…`, by their names.
+#[derive(clap::Args)]
+struct Scope {
+    /// Inbound ports that are captured: `*` for all, or a list, which may be empty
+    #[arg(long, value_name = "PORT,…|*", default_value = "*", value_parser = captured::<u16>)]
+    include_inbound_ports: Captured<u16>,
+    /// Inbound ports that are not captured, when all others are
+    #[arg(long, value_delimiter = ',', value_name = "PORT,…")]
+    exclude_inbound_ports: Vec<u16>,
+    /// Destinations that are captured: `*` for all, or addresses and prefixes
+    #[arg(long, value_name = "CIDR,…|*", default_value = "*", value_parser = captured::<Prefix>)]
+    include_outbound_ip_ranges: Captured<Prefix>,
+    /// Destinations that are not captured
+    #[arg(long, value_delimiter = ',', value_name = "CIDR,…")]
+    exclude_outbound_ip_ranges: Vec<Prefix>,
+    /// Outbound ports that are captured whatever the destination
+    #[arg(long, value_delimiter = ',', value_name = "PORT,…")]
+    include_outbound_ports: Vec<u16>,
+    /// Outbound ports that are not captured
+    #[arg(long, value_delimiter = ',', value_name = "PORT,…")]
+    exclude_outbound_ports: Vec<u16>,
+    /// Network interfaces on which nothing is captured
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…", value_parser = interface)]
+    exclude_interfaces: Vec<String>,
+}
+
+/// An address or a prefix.
+#[derive(Clone, Copy, Debug)]
+struct Prefix(IpNet);
+
+impl FromStr for Prefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let host = text.parse::<IpAddr>().map(IpNet::from).ok();
+        host.or_else(|| text.parse().ok()).map(Self).ok_or_else(|| format!("{text:?} is no address or prefix"))
+    }
+}
+
+/// Reads `*` or a list.
+fn captured<T: FromStr>(text: &str) -> Result<Captured<T>, String> {
+    if text == "*" {
+        return Ok(Captured::All);
+    }
+    let words = text.split(',').map(str::trim).filter(|word| !word.is_empty());
+    let read =
+        |word: &str| word.parse().map_err(|_| format!("{word:?}: write * or a list such as 80,443 or 10.0.0.0/8,fd00::/8"));
+    words.map(read).collect::<Result<_, _>>().map(Captured::These)
+}
+
+/// A name that the packet tools take for nothing else.
+fn interface(name: &str) -> Result<String, String> {
+    let fits = (1..16).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.@:".contains(&byte));
+    if fits && !name.starts_with('-') { Ok(name.to_owned()) } else { Err(format!("{name:?} is no name of a network interface")) }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -83,12 +149,29 @@ fn mark(text: &str) -> Result<u32, String> {
 
 impl Rules {
     fn settings(&self) -> Settings {
+        let scope = &self.scope;
+        let nets = |prefixes: &[Prefix]| prefixes.iter().map(|prefix| prefix.0).collect();
+        let dns = match (self.dns_capture, self.capture_all_dns) {
+            (false, _) => Captured::These(Vec::new()),
+            (true, false) => Captured::These(ResolvConf::of_machine().servers),
+            (true, true) => Captured::All,
+        };
         Settings {
+            dns,
             exempt: self.exempt_mark.map_or(Exempt::Owner { uid: self.uid, gid: self.gid }, Exempt::Mark),
             outbound_port: self.outbound_port,
             inbound_port: self.inbound_port,
-            exclude_inbound_ports: self.exclude_inbound_ports.clone(),
-            exclude_outbound_ports: self.exclude_outbound_ports.clone(),
+            interception: self.inbound_interception_mode,
+            include_inbound_ports: scope.include_inbound_ports.clone(),
+            exclude_inbound_ports: scope.exclude_inbound_ports.clone(),
+            include_outbound_ranges: match &scope.include_outbound_ip_ranges {
+                Captured::All => Captured::All,
+                Captured::These(prefixes) => Captured::These(nets(prefixes)),
+            },
+            exclude_outbound_ranges: nets(&scope.exclude_outbound_ip_ranges),
+            include_outbound_ports: scope.include_outbound_ports.clone(),
+            exclude_outbound_ports: scope.exclude_outbound_ports.clone(),
+            exclude_interfaces: scope.exclude_interfaces.clone(),
             ipv6: redirect::machine_has_ipv6(),
         }
     }
@@ -160,7 +243,7 @@ fn check(rules: &Rules) -> anyhow::Result<ExitCode> {
     let (line, code) = match redirect::check(&rules.settings(), backend)? {
         State::InPlace => (format!("{GOOD}in place{GOOD:#} {DIM}({}){DIM:#}", backend.name()), ExitCode::SUCCESS),
         State::Absent => (format!("{WARN}absent{WARN:#}: mutua redirect apply puts the rules in place"), ExitCode::from(1)),
-        State::Different(difference) => (format!("{WARN}different{WARN:#}: {difference}"), ExitCode::from(1)),
+        State::Different(differences) => (format!("{WARN}different{WARN:#}:\n  {}", differences.join("\n  ")), ExitCode::from(1)),
     };
     print(&(line + "\n"))?;
     Ok(code)

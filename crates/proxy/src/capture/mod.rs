@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-pub use socket::{Dialer, bind, listen, reset_on_close, shutdown_write};
+pub use socket::{Dialer, bind, listen, listen_transparent, reset_on_close, shutdown_write};
 
 /// Tells where a captured connection wanted to go.
 pub trait Capture: Send + Sync + 'static {
@@ -17,6 +17,29 @@ pub trait Capture: Send + Sync + 'static {
     /// # Errors
     /// The connection was not captured.
     fn original_destination(&self, stream: &TcpStream) -> io::Result<SocketAddr>;
+
+    /// Whether a connection may arrive at its original destination itself (TPROXY).
+    fn keeps_addresses(&self) -> bool {
+        false
+    }
+}
+
+/// TPROXY: inbound connections arrive with both addresses as they were; all others are redirected.
+#[derive(Clone, Copy, Debug)]
+pub struct Transparent {
+    /// The sidecar's own ports, where redirected connections arrive.
+    pub own_ports: [u16; 2],
+}
+
+impl Capture for Transparent {
+    fn original_destination(&self, stream: &TcpStream) -> io::Result<SocketAddr> {
+        let local = stream.local_addr()?;
+        if self.own_ports.contains(&local.port()) { Redirected.original_destination(stream) } else { Ok(local) }
+    }
+
+    fn keeps_addresses(&self) -> bool {
+        true
+    }
 }
 
 /// The kernel's redirection (`SO_ORIGINAL_DST`), for both families.

@@ -12,6 +12,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 const BACKLOG: u32 = 4096;
 /// Silence after which the kernel asks whether the peer still lives, and the pause between two such questions.
 const KEEPALIVE: Duration = Duration::from_secs(180);
+/// Ports from which the application is dialled as its caller, and how many are tried.
+const CALLER_PORTS: std::ops::Range<u16> = 1024..32_768;
+const PORT_ATTEMPTS: usize = 32;
 /// How long one endpoint may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -29,6 +32,26 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// # Errors
 /// The address cannot be bound.
 pub fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    listen_as(address, shared, |_| Ok(()))
+}
+
+/// As [`listen`], shared, for connections to any address that the kernel leads here (TPROXY).
+///
+/// # Errors
+/// The address cannot be bound, or `CAP_NET_ADMIN` is missing.
+pub fn listen_transparent(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    listen_as(address, true, |socket| transparent(socket, address))
+}
+
+fn transparent(socket: &Socket, of: SocketAddr) -> io::Result<()> {
+    if of.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
+}
+
+fn listen_as(
+    address: SocketAddr,
+    shared: bool,
+    change: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<std::net::TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
@@ -36,6 +59,7 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpList
         socket.set_only_v6(true)?;
     }
     tune(&SockRef::from(&socket));
+    change(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
     Ok(socket.into())
@@ -46,6 +70,8 @@ pub fn listen(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpList
 pub struct Dialer {
     /// `SO_MARK` for every socket.
     pub mark: Option<u32>,
+    /// The mark of connections to the application where it is to see the callers' own addresses (TPROXY).
+    pub transparent: Option<u32>,
 }
 
 impl Dialer {
@@ -57,11 +83,16 @@ impl Dialer {
         self.open(address, None).await
     }
 
-    /// Connects to the application, from the address by which the capture rules know the sidecar (Istio's 127.0.0.6).
+    /// Connects to the application: from the address by which the capture rules know the sidecar (Istio's 127.0.0.6), or with
+    /// TPROXY from that of `caller`.
     ///
     /// # Errors
     /// As [`Dialer::connect`].
-    pub async fn connect_application(&self, address: SocketAddr) -> io::Result<TcpStream> {
+    pub async fn connect_application(&self, address: SocketAddr, caller: IpAddr) -> io::Result<TcpStream> {
+        if let Some(mark) = self.transparent.filter(|_| caller.is_ipv4() == address.is_ipv4()) {
+            let socket = as_caller(address, caller, mark)?;
+            return connected(TcpSocket::from_std_stream(socket.into()), address).await;
+        }
         let source = match address {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
             SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0, 0, 6)),
@@ -78,11 +109,32 @@ impl Dialer {
             choose_port_later(&socket);
             socket.bind(SocketAddr::new(source, 0))?;
         }
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(address)).await;
-        let stream = connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection request"))??;
-        tune(&SockRef::from(&stream));
-        Ok(stream)
+        connected(socket, address).await
     }
+}
+
+async fn connected(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpStream> {
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(address)).await;
+    let stream = connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection request"))??;
+    tune(&SockRef::from(&stream));
+    Ok(stream)
+}
+
+/// A socket with the address of `caller`. Its port is one that callers do not use for connections to `address` themselves, as
+/// far as is known: below those that systems choose from by themselves.
+fn as_caller(address: SocketAddr, caller: IpAddr, mark: u32) -> io::Result<Socket> {
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..PORT_ATTEMPTS {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
+        transparent(&socket, address)?;
+        socket.set_mark(mark)?;
+        match socket.bind(&SocketAddr::new(caller, fastrand::u16(CALLER_PORTS)).into()) {
+            Ok(()) => return Ok(socket),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
 }
 
 /// Sends small writes at once, and finds out about dead peers. Neither is needed for correctness.

@@ -241,7 +241,7 @@ async fn read_first(stream: &TcpStream, head: &mut Vec<u8>, mode: Mode) -> Resul
 async fn dial(sidecar: &Sidecar, connection: &Connection) -> Result<TcpStream, Refusal> {
     let address = connection.original;
     connection.note(|details| details.endpoint = Some(address));
-    let dialled = sidecar.dialer.connect_application(address).await;
+    let dialled = sidecar.dialer.connect_application(address, connection.peer.ip()).await;
     dialled.map_err(|error| Refusal::new(Reason::ApplicationUnreachable, format!("{address}: {error}")))
 }
 

@@ -1,7 +1,7 @@
 //! From rules to the kernel and back.
 
 use super::tool::{find, run};
-use super::{IPV4, IPV6, RedirectError, Settings, iptables, nft};
+use super::{IPV4, IPV6, RedirectError, Settings, iptables, nft, routes};
 
 /// The tool that carries the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub enum State {
     InPlace,
     /// There are no rules.
     Absent,
-    /// There are rules, but not these; the first difference.
-    Different(String),
+    /// There are rules, but not these; the differences.
+    Different(Vec<String>),
 }
 
 const NFT: &str = "nft";
@@ -88,6 +88,7 @@ pub fn apply(settings: &Settings, backend: Backend) -> Result<(), RedirectError>
             }
         }
     }
+    routes::apply(settings)?;
     if settings.ipv6 { inbound_source_ipv6() } else { Ok(()) }
 }
 
@@ -96,10 +97,16 @@ pub fn apply(settings: &Settings, backend: Backend) -> Result<(), RedirectError>
 /// # Errors
 /// As [`apply`].
 pub fn check(settings: &Settings, backend: Backend) -> Result<State, RedirectError> {
-    match backend {
-        Backend::Nft => check_nft(settings),
-        Backend::Iptables => check_iptables(settings),
-    }
+    let rules = match backend {
+        Backend::Nft => check_nft(settings)?,
+        Backend::Iptables => check_iptables(settings)?,
+    };
+    let routes = routes::differences(settings)?;
+    Ok(match rules {
+        State::InPlace if !routes.is_empty() => State::Different(routes),
+        State::Different(differences) => State::Different([differences, routes].concat()),
+        other => other,
+    })
 }
 
 /// Takes away the rules that this tool put in place; nothing to remove is fine.
@@ -107,6 +114,7 @@ pub fn check(settings: &Settings, backend: Backend) -> Result<State, RedirectErr
 /// # Errors
 /// As [`apply`].
 pub fn remove(settings: &Settings, backend: Backend) -> Result<(), RedirectError> {
+    routes::remove(settings)?;
     match backend {
         Backend::Nft => run(NFT, &["-f", "-"], &nft::drop_table(settings, nft::TABLE)).map(drop),
         Backend::Iptables => {
@@ -169,57 +177,89 @@ fn significant(listing: &str) -> Vec<String> {
 }
 
 fn check_iptables(settings: &Settings) -> Result<State, RedirectError> {
-    let mut absent = true;
+    let (mut absent, mut differences) = (true, Vec::new());
     for (_, save, family) in flavours(settings) {
-        let present: Vec<String> = saved(save)?.into_iter().map(|(table, line)| format!("{table} {line}")).collect();
-        if present.is_empty() {
-            continue;
-        }
-        absent = false;
+        let listing = run(save, &[], "")?;
+        let mut present: Vec<String> = ours(&listing).into_iter().map(|(table, line)| format!("{table} {line}")).collect();
         let jumps = iptables::JUMPS.iter().map(|(table, jump)| format!("{table} {jump}"));
         let rules = iptables::rules(settings, family).into_iter().map(|(table, rule)| format!("{table} {rule}"));
         let mut expected: Vec<String> = jumps.chain(rules).collect();
-        let mut present = present;
+        absent &= present.is_empty();
         // The order within a chain matters; the order of chains does not.
         expected.sort_by_key(|line| chain_of(line));
         present.sort_by_key(|line| chain_of(line));
-        let state = compare(&expected, &present);
-        if state != State::InPlace {
-            return Ok(state);
+        if let State::Different(found) = compare(&expected, &present) {
+            differences.extend(found.into_iter().map(|found| format!("{}: {found}", family.nft)));
+        }
+        differences.extend(before_ours(&listing).into_iter().map(|line| format!("{}: before ours: {line}", family.nft)));
+    }
+    Ok(match (absent, differences.is_empty()) {
+        (true, _) => State::Absent,
+        (false, true) => State::InPlace,
+        (false, false) => State::Different(differences),
+    })
+}
+
+/// Rules of others that stand before the jump into our chains: what they decide never reaches ours.
+fn before_ours(listing: &str) -> Vec<String> {
+    let mut before: Vec<(&str, &str)> = Vec::new();
+    let mut found = Vec::new();
+    let mut table = "";
+    for line in listing.lines() {
+        if let Some(name) = line.strip_prefix('*') {
+            (table, before) = (name, Vec::new());
+        } else if let Some(chain) = line.strip_prefix("-A ").and_then(|rest| rest.split(' ').next()) {
+            if iptables::JUMPS.contains(&(table, line.trim_end())) {
+                found.extend(before.iter().filter(|(of, _)| *of == chain).map(|(_, line)| format!("{table} {line}")));
+            }
+            before.push((chain, line));
         }
     }
-    Ok(if absent { State::Absent } else { State::InPlace })
+    found
 }
 
 fn chain_of(line: &str) -> String {
     line.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
+/// What differs, rule by rule: those that are missing, those that are not ours, and those that stand twice.
 fn compare(expected: &[String], present: &[String]) -> State {
-    if let Some(missing) = expected.iter().find(|line| !present.contains(line)) {
-        return State::Different(format!("missing: {missing}"));
+    let count = |lines: &[String], line: &String| lines.iter().filter(|one| *one == line).count();
+    let mut differences = Vec::new();
+    for (lines, others, what) in [(expected, present, "missing"), (present, expected, "not ours")] {
+        let once = lines.iter().enumerate().filter(|(at, line)| !lines[..*at].contains(line)).map(|(_, line)| line);
+        for line in once {
+            if count(lines, line) > count(others, line) {
+                let what = if count(others, line) > 0 { "stands more than once" } else { what };
+                differences.push(format!("{what}: {line}"));
+            }
+        }
     }
-    if let Some(extra) = present.iter().find(|line| !expected.contains(line)) {
-        return State::Different(format!("not ours: {extra}"));
+    match differences.as_slice() {
+        [] if expected == present => State::InPlace,
+        [] => State::Different(vec!["the rules stand in another order".to_owned()]),
+        _ => State::Different(differences),
     }
-    if expected != present {
-        return State::Different("the rules stand in another order".to_owned());
-    }
-    State::InPlace
 }
 
 /// Our lines of `iptables-save`: (table, line).
 fn saved(save: &'static str) -> Result<Vec<(&'static str, String)>, RedirectError> {
+    Ok(ours(&run(save, &[], "")?))
+}
+
+fn ours(listing: &str) -> Vec<(&'static str, String)> {
     let mut table = "";
     let mut lines = Vec::new();
-    for line in run(save, &[], "")?.lines() {
+    for line in listing.lines() {
         match line {
             "*nat" => table = "nat",
             "*filter" => table = "filter",
+            "*raw" => table = "raw",
+            "*mangle" => table = "mangle",
             line if line.starts_with('*') => table = "other",
             line if iptables::is_ours(line) => lines.push((table, line.trim_end().to_owned())),
             _ => {}
         }
     }
-    Ok(lines)
+    lines
 }

@@ -52,17 +52,16 @@ fn escaped(settings: &Settings, connections: &str, listening: &str) -> Vec<Open>
     // Who is connected to the sidecar was captured.
     let captured: HashSet<SocketAddr> =
         sockets.iter().filter(|socket| own.contains(&socket.local.port())).map(|socket| socket.peer).collect();
-    let uncaptured = (settings.uncaptured_inbound(), settings.uncaptured_outbound());
     let escapes = |socket: &&Socket| {
         let Socket { local, peer, .. } = **socket;
-        let excluded = own.contains(&local.port())
-            || if served.contains(&local.port()) {
-                uncaptured.0.contains(&local.port())
-            } else {
-                uncaptured.1.contains(&peer.port())
-            };
+        let captures = if served.contains(&local.port()) {
+            settings.captures_inbound(local.port())
+        } else {
+            settings.captures_outbound(peer)
+        };
         let inside = peer.ip().is_loopback() || peer.ip() == local.ip() || ends.contains(&(peer, local));
-        !(excluded || inside || captured.contains(&local) || socket.is_sidecars(settings.exempt))
+        captures
+            && !(own.contains(&local.port()) || inside || captured.contains(&local) || socket.is_sidecars(settings.exempt))
             && (settings.ipv6 || peer.is_ipv4())
     };
     let open = |socket: &Socket| Open { local: socket.local, peer: socket.peer, inbound: served.contains(&socket.local.port()) };
