@@ -6,7 +6,7 @@ use mutua_model::Meta;
 use serde::{Deserialize, Serialize};
 
 /// What a step had to do with the answer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The answer follows from it.
@@ -19,7 +19,7 @@ pub enum Verdict {
 }
 
 /// One thing that took part in a decision, in the order of evaluation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Step {
     /// The rule, stable for programs (`peer-authentication.namespace`).
     pub rule: Cow<'static, str>,

@@ -1,10 +1,11 @@
 //! Rules of one namespace by host, merged as Istio's `mergeDestinationRule` does with
 //! `ENABLE_ENHANCED_DESTINATIONRULE_MERGE`, its default.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use mutua_model::DestinationRule;
+use mutua_model::{DestinationRule, TrafficPolicy};
 
 use super::{MergedRule, Written};
 use crate::host;
@@ -88,35 +89,38 @@ fn merge_into(rules: &mut [MergedRule], rule: &Arc<DestinationRule>, export_to: 
 
 /// Adds subsets of new names, and the traffic policy if there is none yet; nothing is merged field by field.
 fn absorb(entry: &mut MergedRule, rule: &Arc<DestinationRule>) {
-    let incoming = single(rule, &[]);
     entry.rules.push(Arc::clone(rule));
-    let known: HashSet<String> = entry.subsets.iter().map(|subset| subset.value.name.clone()).collect();
-    entry.subsets.extend(incoming.subsets.into_iter().filter(|subset| !known.contains(&subset.value.name)));
     if entry.policy.is_none() {
-        entry.policy = incoming.policy;
+        entry.policy = policy(rule);
     }
+    add_subsets(entry, rule);
 }
 
 fn single(rule: &Arc<DestinationRule>, export_to: &[String]) -> MergedRule {
-    let written = |path: String| (Arc::clone(rule), path);
-    let policy = rule.policy.clone().map(|value| {
-        let (rule, path) = written("spec/trafficPolicy".to_owned());
-        Written { rule, path, value }
-    });
-    let mut subsets: Vec<Written<mutua_model::Subset>> = Vec::new();
-    let mut names = HashSet::new();
-    for (at, subset) in rule.subsets.iter().enumerate() {
-        if names.insert(&subset.name) {
-            let (rule, path) = written(format!("spec/subsets[{at}]"));
-            subsets.push(Written { rule, path, value: subset.clone() });
-        }
-    }
-    MergedRule {
+    let mut single = MergedRule {
         namespace: rule.meta.namespace().to_owned(),
         rules: vec![Arc::clone(rule)],
-        policy,
-        subsets,
+        policy: policy(rule),
+        subsets: Vec::new(),
+        subset_at: HashMap::new(),
         export_to: export_to.to_vec(),
         selector: rule.workload_selector.clone(),
+    };
+    add_subsets(&mut single, rule);
+    single
+}
+
+fn policy(rule: &Arc<DestinationRule>) -> Option<Written<TrafficPolicy>> {
+    let value = rule.policy.clone()?;
+    Some(Written { rule: Arc::clone(rule), path: "spec/trafficPolicy".to_owned(), value })
+}
+
+fn add_subsets(entry: &mut MergedRule, rule: &Arc<DestinationRule>) {
+    for (at, subset) in rule.subsets.iter().enumerate() {
+        if let Entry::Vacant(place) = entry.subset_at.entry(subset.name.clone()) {
+            place.insert(entry.subsets.len());
+            let path = format!("spec/subsets[{at}]");
+            entry.subsets.push(Written { rule: Arc::clone(rule), path, value: subset.clone() });
+        }
     }
 }

@@ -36,6 +36,8 @@ pub(crate) struct MergedRule {
     pub(crate) policy: Option<Written<TrafficPolicy>>,
     /// Subsets of all rules; the first of a name counts.
     pub(crate) subsets: Vec<Written<Subset>>,
+    /// Where each subset stands.
+    subset_at: HashMap<String, usize>,
     export_to: Vec<String>,
     selector: Option<Labels>,
 }
@@ -52,7 +54,7 @@ impl MergedRule {
 
     /// The subset of that name.
     pub(crate) fn subset(&self, name: &str) -> Option<&Written<Subset>> {
-        self.subsets.iter().find(|subset| subset.value.name == name)
+        self.subset_at.get(name).map(|at| &self.subsets[*at])
     }
 }
 

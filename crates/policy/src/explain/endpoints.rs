@@ -1,5 +1,7 @@
 //! What becomes of a connection at each endpoint.
 
+use std::collections::HashMap;
+
 use mutua_model::{AppProtocol, ClientTlsMode, Labels, TlsVersion};
 
 use super::connection::{ClientAnswer, ConnectionAnswer, EndpointAnswer};
@@ -18,17 +20,23 @@ pub(super) fn without_sidecar() -> Step {
 
 /// Steps, each once.
 #[derive(Default)]
-struct Trace(Vec<Step>);
+struct Trace {
+    steps: Vec<Step>,
+    /// Where each stands.
+    places: HashMap<Step, usize>,
+}
 
 impl Trace {
     /// Adds steps that are not there yet; returns where all of them stand.
     fn extend(&mut self, steps: Vec<Step>) -> Vec<usize> {
-        let mut positions = Vec::new();
+        let mut positions = Vec::with_capacity(steps.len());
         for step in steps {
-            positions.push(self.0.iter().position(|known| *known == step).unwrap_or_else(|| {
-                self.0.push(step);
-                self.0.len() - 1
-            }));
+            let next = self.steps.len();
+            let at = *self.places.entry(step).or_insert_with_key(|step| {
+                self.steps.push(step.clone());
+                next
+            });
+            positions.push(at);
         }
         positions
     }
@@ -54,7 +62,7 @@ impl Engine {
             let effect = format!("no endpoint serves port {}", service.ports[position].number);
             trace.extend(vec![Step::of("service.no-endpoints", &service.meta, "spec/selector", effect)]);
         }
-        self.answer(decision, endpoints, trace.0)
+        self.answer(decision, endpoints, trace.steps)
     }
 
     fn to_endpoint(
@@ -71,7 +79,7 @@ impl Engine {
         let transport = self.transport_to(decision, endpoint, port);
         let (mut connection, mut why) = outcome(transport, &Server { mode, http });
         let identity = self.identity_of(&endpoint.namespace, &endpoint.service_account);
-        if connection == Outcome::Mtls && !accepts_identity(decision, &identity) {
+        if connection == Outcome::Mtls && !accepts_identity(decision, endpoint, &identity) {
             (connection, why) = (Outcome::Refused, "the client's subjectAltNames do not hold the server's identity");
         }
         why = against_its_decision(decision, transport, connection).unwrap_or(why);
@@ -135,7 +143,7 @@ impl Engine {
             reason: why.to_owned(),
             because,
         };
-        self.answer(ClientDecision::plaintext(false, vec![step]), vec![endpoint], trace.0)
+        self.answer(ClientDecision::plaintext(false, vec![step]), vec![endpoint], trace.steps)
     }
 
     /// The answer; `trace` is what was said of the endpoints.
@@ -181,8 +189,19 @@ fn sent(transport: Transport) -> Outcome {
     }
 }
 
-/// Whether a rule's own names, if it has any, allow the identity that the endpoint shows.
-fn accepts_identity(decision: &ClientDecision, identity: &String) -> bool {
-    let own = decision.settings.as_ref().is_some_and(|settings| !settings.subject_alt_names.is_empty());
-    !own || decision.mode != ClientTlsMode::IstioMutual || decision.subject_alt_names.contains(identity)
+/// Whether the names that the client asks for allow what the endpoint shows. The accounts of a service's endpoints are among
+/// its names; of an endpoint that does not say its account only the namespace is known.
+fn accepts_identity(decision: &ClientDecision, endpoint: &Endpoint, identity: &String) -> bool {
+    let names = &decision.subject_alt_names;
+    if decision.mode != ClientTlsMode::IstioMutual || names.is_empty() {
+        return true;
+    }
+    if decision.settings.as_ref().is_some_and(|settings| !settings.subject_alt_names.is_empty()) {
+        return names.contains(identity);
+    }
+    if !endpoint.service_account.is_empty() {
+        return true;
+    }
+    let account = format!("/ns/{}/sa/", endpoint.namespace);
+    names.iter().any(|name| name.starts_with("spiffe://") && name.contains(&account))
 }

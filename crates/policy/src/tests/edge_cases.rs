@@ -145,6 +145,22 @@ fn accounts_that_a_service_names_are_added_in_its_namespace_or_verbatim() {
 }
 
 #[test]
+fn names_that_are_no_identity_of_the_endpoints_namespace_refuse_an_endpoint_of_an_unknown_account() {
+    let entry = |names: &str| {
+        let spec = format!(
+            "{{hosts: [api.example.com], location: MESH_INTERNAL, resolution: STATIC, ports: [{{number: 80, name: tcp, protocol: TCP}}], endpoints: [{{address: 192.0.2.1, labels: {{security.istio.io/tlsMode: istio}}}}], subjectAltNames: [{names}]}}"
+        );
+        let text = format!(
+            "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: e, namespace: bar}}\nspec: {spec}\n"
+        );
+        ask(&engine(&text), "foo/sleep", "api.example.com:80").outcome
+    };
+    assert_eq!(entry("api.example.com"), Outcome::Refused, "no certificate of the mesh holds it");
+    assert_eq!(entry("\"spiffe://cluster.local/ns/foo/sa/x\""), Outcome::Refused);
+    assert_eq!(entry("api.example.com, \"spiffe://cluster.local/ns/bar/sa/x\""), Outcome::Mtls, "it may run as x");
+}
+
+#[test]
 fn only_whole_identities_are_spoken_in_every_alias() {
     let entry = "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: bar}\nspec: {hosts: [api.example.com], location: MESH_INTERNAL, resolution: STATIC, ports: [{number: 80, name: tcp, protocol: TCP}], endpoints: [{address: 192.0.2.1, serviceAccount: vm}], subjectAltNames: [\"spiffe://x/ns/y\", plain]}\n";
     let aliased = entry.to_owned() + &istio("{trustDomain: my.td, trustDomainAliases: [old.td]}");

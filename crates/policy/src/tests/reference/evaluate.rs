@@ -38,6 +38,7 @@ pub(super) struct Place {
     pub(super) port: u16,
     pub(super) sidecar: bool,
     pub(super) mode: Option<MtlsMode>,
+    pub(super) sent: Outcome,
     pub(super) connection: Outcome,
 }
 
@@ -151,8 +152,17 @@ impl<'m> Reference<'m> {
             let mut place = self.at_endpoint(sent, &endpoint, number, Some(service));
             let account = if endpoint.account.is_empty() { "default" } else { &endpoint.account };
             let shown = registry::identity(self.mesh, &endpoint.namespace, account);
-            // The names of a rule are checked against what the server shows.
-            let checks = sending.tls == ClientTlsMode::IstioMutual && !own_names.is_empty() && !own_names.contains(&shown);
+            // The names are checked against what the server shows; of an account that is not said, its namespace.
+            let possible = |name: &String| match name.split('/').collect::<Vec<_>>()[..] {
+                ["spiffe:", "", _, "ns", namespace, "sa", _] => namespace == endpoint.namespace,
+                _ => false,
+            };
+            let fits = if own_names.is_empty() && endpoint.account.is_empty() {
+                expected.names.is_empty() || expected.names.iter().any(possible)
+            } else {
+                own_names.is_empty() || own_names.contains(&shown)
+            };
+            let checks = sending.tls == ClientTlsMode::IstioMutual && !fits;
             if place.connection == Outcome::Mtls && checks {
                 place.connection = Outcome::Refused;
             }
@@ -225,8 +235,22 @@ impl<'m> Reference<'m> {
             port,
             sidecar,
             mode,
+            sent: match sent {
+                ClientTlsMode::Disable => Outcome::Plaintext,
+                ClientTlsMode::Simple => Outcome::Tls,
+                ClientTlsMode::Mutual | ClientTlsMode::IstioMutual => Outcome::Mtls,
+            },
             connection: becomes(sent, mode, http),
         }
+    }
+
+    /// The hosts and ports that the sidecar of a client knows.
+    pub(super) fn known(&self, from: &str) -> BTreeSet<(String, u16)> {
+        let client = self.units.iter().find(|unit| format!("{}/{}", unit.namespace, unit.name) == from).expect("generated");
+        let scoped = (client.namespace.as_str(), &client.labels);
+        let all = self.services.iter().flat_map(|service| service.ports.iter().map(move |port| (service, port.number)));
+        let known = all.filter(|(service, port)| scope::knows(self.mesh, scoped, service, *port));
+        known.map(|(service, port)| (service.host.clone(), port)).collect()
     }
 
     /// What a workload accepts: its mode, and that of a port.

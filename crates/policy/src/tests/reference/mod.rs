@@ -21,7 +21,7 @@ use proptest::sample::Index;
 
 use self::evaluate::{Place, Question, Reference};
 use self::world::{OUTSIDE, WEB, World, world};
-use crate::{ConnectionQuery, Engine};
+use crate::{ConnectionQuery, Engine, Outcome, TlsSettings};
 
 const CLIENTS: [&str; 4] = ["foo/sleep", "bar/web", "istio-system/gate", "foo/legacy"];
 /// Questions about one mesh.
@@ -77,7 +77,41 @@ fn compare(world: &World, picks: &[(Index, Index, Index)]) -> Result<(), TestCas
         prop_assert_eq!(endpoints, expected.endpoints, "{}", said);
         prop_assert_eq!(answer.outcome, expected.outcome, "{}", said);
     }
+    let first = picks.first().map_or(0, |(client, ..)| client.index(3));
+    destinations(&engine, &reference, CLIENTS[first])?;
     workloads(&engine, &reference, world)
+}
+
+/// What the proxy of a client is told: every port that its sidecar knows, and nothing else, as explained.
+fn destinations(engine: &Engine, reference: &Reference<'_>, from: &str) -> Result<(), TestCaseError> {
+    let client = engine.workload(from).expect("generated");
+    let mut told = BTreeSet::new();
+    for destination in engine.destinations(client) {
+        for port in &destination.ports {
+            let said = format!("{from} is told of {}:{}", destination.host, port.port);
+            told.insert((destination.host.clone(), port.port));
+            let to = destination.host.replace('*', "some");
+            let expected = reference.connection(&Question { from, to: &to, port: port.port, subset: None });
+            let Some(expected) = expected else { return Err(TestCaseError::fail(said)) };
+            let wanted: BTreeSet<_> = expected
+                .endpoints
+                .iter()
+                .map(|place| (place.address.clone(), place.port, place.sent != Outcome::Plaintext))
+                .collect();
+            let given: BTreeSet<_> = port.endpoints.iter().map(|one| (one.address.clone(), one.port, one.tls)).collect();
+            prop_assert_eq!(given, wanted, "{}", said);
+            // Settings that a credentialName drops are not told.
+            if port.tls.mode != expected.tls {
+                prop_assert!(expected.endpoints.iter().all(|place| place.sent == Outcome::Plaintext), "{}", said);
+                prop_assert_eq!(&port.tls, &TlsSettings::default(), "{}", said);
+                continue;
+            }
+            prop_assert_eq!((port.tls.auto, &port.tls.sni), (expected.auto, &expected.sni), "{}", said);
+            prop_assert_eq!(port.tls.subject_alt_names.iter().cloned().collect::<BTreeSet<_>>(), expected.names, "{}", said);
+        }
+    }
+    prop_assert_eq!(told, reference.known(from), "{}", from);
+    Ok(())
 }
 
 fn place(endpoint: &crate::EndpointAnswer) -> Place {
@@ -87,6 +121,7 @@ fn place(endpoint: &crate::EndpointAnswer) -> Place {
         port: endpoint.port,
         sidecar: endpoint.sidecar,
         mode: endpoint.server_mode,
+        sent: endpoint.sent,
         connection: endpoint.connection,
     }
 }

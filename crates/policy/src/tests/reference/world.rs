@@ -283,7 +283,7 @@ prop_compose! {
 prop_compose! {
     fn web()(
         headless in prop::bool::weighted(0.3),
-        export in prop::option::weighted(0.15, select(vec![".", "*", "foo", "~", " . , foo"])),
+        export in prop::option::weighted(0.15, select(vec![".", "*", "foo", "~", " . , foo", "~, foo"])),
         accounts in prop::option::weighted(0.15, select(vec!["x, y", "x"])),
         named_target in prop::bool::weighted(0.3),
         age in age(),
