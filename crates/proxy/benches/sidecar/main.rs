@@ -19,6 +19,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use mutua_lab::folder::StateFolder;
 use mutua_lab::privilege;
+use mutua_proxy::redirect;
 
 use load::Work;
 use peers::{Ground, Peer};
@@ -34,6 +35,9 @@ struct Arguments {
     /// Measured seconds of each
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// How often a round is repeated in which other programs used more than a quarter of a core; the quietest counts
+    #[arg(long, default_value_t = 2)]
+    retries: usize,
     /// The server application: for the benchmark itself
     #[arg(long, hide = true)]
     serve: bool,
@@ -43,6 +47,10 @@ struct Arguments {
 }
 
 const WARM: f64 = 1.0;
+/// Starts of each side in a round.
+const STARTS: usize = 5;
+/// Cores that other programs may use without spoiling a round.
+const QUIET: f64 = 0.25;
 
 fn main() -> ExitCode {
     raise_descriptors();
@@ -84,7 +92,13 @@ fn run(arguments: &Arguments, envoy: PathBuf) -> Result<(), mutua_lab::LabError>
         for round in 0..arguments.rounds {
             for peer in scenario.peers {
                 eprintln!("{} round {} {}", scenario.name, round + 1, peer.name());
-                let figures = once(&ground, scenario, *peer, arguments.seconds, &mut negotiated);
+                let mut figures = once(&ground, scenario, *peer, arguments.seconds, &mut negotiated);
+                for _ in 0..arguments.retries {
+                    if figures.other > QUIET {
+                        let again = once(&ground, scenario, *peer, arguments.seconds, &mut negotiated);
+                        figures = if again.other < figures.other { again } else { figures };
+                    }
+                }
                 rounds.entry(*peer).or_default().push(figures);
             }
         }
@@ -106,8 +120,9 @@ fn once(ground: &Ground, scenario: &Scenario, peer: Peer, seconds: f64, negotiat
         }
         report::Kind::Hold(connections) => at_rest(ground, peer, connections),
         report::Kind::Start => {
-            let client = ground.startup(peer, "client", mutua_proxy::redirect::OUTBOUND_PORT);
-            let server = ground.startup(peer, "server", mutua_proxy::redirect::INBOUND_PORT);
+            let both = [("client", redirect::OUTBOUND_PORT), ("server", redirect::INBOUND_PORT)];
+            let starts = |(side, port)| measure::median((0..STARTS).map(|_| ground.startup(peer, side, port)).collect());
+            let [client, server] = both.map(starts);
             Figures { start: f64::max(client, server), ..Figures::default() }
         }
     }
@@ -166,10 +181,11 @@ fn at_rest(ground: &Ground, peer: Peer, connections: usize) -> Figures {
     }
 }
 
-/// Connections that one proxy can have under this machine's limit of open files, two for each; some are for the rest.
+/// Connections that one proxy can have under this machine's limit of open files: two for each, and Mutua keeps a sixteenth for
+/// the other direction.
 fn most_connections() -> usize {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(200) / 2
+    usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(200) / 2 / 16 * 15
 }
 
 fn raise_descriptors() {
