@@ -1,5 +1,6 @@
 //! Trust bundles: the roots that a peer's certificate must chain to, and what their CAs have taken back.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
@@ -15,15 +16,19 @@ use rustls::server::danger::ClientCertVerifier;
 use crate::certificate;
 use crate::revocation::{CertificateName, RevocationInfo, Revocations};
 use crate::tls::provider;
-use crate::{CertificateInfo, IdentityError, Negotiated};
+use crate::{CertificateInfo, IdentityError, Negotiated, TrustDomain};
 
 /// A set of root certificates, at least one, without duplicates, in a fixed order, with the revocation lists of CAs.
 ///
 /// As in Envoy and ztunnel a list that has ended is not relied on: whoever is below its CA is refused. A certificate whose
 /// CA has no list here counts as not revoked (ztunnel; Envoy refuses it), so that a CA of a foreign mesh needs none.
+///
+/// Identities of some trust domains may be bound to roots of their own ([`TrustBundle::with_domain`]): these vouch for nobody
+/// else, and nobody else for them.
 #[derive(Clone)]
 pub struct TrustBundle {
     roots: Vec<CertificateDer<'static>>,
+    domains: Arc<BTreeMap<TrustDomain, Vec<CertificateDer<'static>>>>,
     revocations: Arc<Revocations>,
     /// Made once, of roots and lists, and shared by every configuration.
     checks: Arc<OnceLock<Checks>>,
@@ -32,10 +37,18 @@ pub struct TrustBundle {
 /// The library's verifiers of chains.
 #[derive(Clone)]
 pub(crate) struct Checks {
-    pub(crate) of_servers: Arc<WebPkiServerVerifier>,
-    pub(crate) of_clients: Arc<dyn ClientCertVerifier>,
+    pub(crate) roots: Verifiers,
+    /// For identities of these trust domains.
+    pub(crate) domains: Arc<BTreeMap<TrustDomain, Verifiers>>,
     /// The last second since 1970 in which all revocation lists count.
     pub(crate) until: u64,
+}
+
+/// The library's verifiers under one set of roots.
+#[derive(Clone, Debug)]
+pub(crate) struct Verifiers {
+    pub(crate) of_servers: Arc<WebPkiServerVerifier>,
+    pub(crate) of_clients: Arc<dyn ClientCertVerifier>,
 }
 
 impl TrustBundle {
@@ -56,7 +69,20 @@ impl TrustBundle {
         if roots.is_empty() {
             return Err(IdentityError::malformed("root bundle", "no PEM certificate"));
         }
-        Ok(Self::new(roots, Arc::default()))
+        Ok(Self::new(roots, Arc::default(), Arc::default()))
+    }
+
+    /// The same, with `roots` alone vouching for identities of `domain`.
+    #[must_use]
+    pub fn with_domain(self, domain: TrustDomain, roots: &Self) -> Self {
+        let mut domains = (*self.domains).clone();
+        domains.insert(domain, roots.roots.clone());
+        Self::new(self.roots, Arc::new(domains), self.revocations)
+    }
+
+    /// The trust domains that have roots of their own, with those roots, PEM, one text each.
+    pub fn domains(&self) -> impl Iterator<Item = (&TrustDomain, Vec<String>)> {
+        self.domains.iter().map(|(domain, roots)| (domain, roots.iter().map(|der| pem("CERTIFICATE", der)).collect()))
     }
 
     /// The same roots, with the revocation lists of a PEM text instead of those before; without text none.
@@ -66,22 +92,28 @@ impl TrustBundle {
     /// (delta and indirect lists).
     pub fn with_revocations(self, pem: Option<&str>) -> Result<Self, IdentityError> {
         let revocations = pem.map(Revocations::from_pem).transpose()?.unwrap_or_default();
-        let with = Self::new(self.roots, Arc::new(revocations));
+        let with = Self::new(self.roots, self.domains, Arc::new(revocations));
         with.checks()?;
         Ok(with)
     }
 
-    fn new(mut roots: Vec<CertificateDer<'static>>, revocations: Arc<Revocations>) -> Self {
+    fn new(
+        mut roots: Vec<CertificateDer<'static>>,
+        domains: Arc<BTreeMap<TrustDomain, Vec<CertificateDer<'static>>>>,
+        revocations: Arc<Revocations>,
+    ) -> Self {
         roots.sort_by(|a, b| a.as_ref().cmp(b.as_ref()));
         roots.dedup();
-        Self { roots, revocations, checks: Arc::default() }
+        Self { roots, domains, revocations, checks: Arc::default() }
     }
 
-    /// Roots and revocation lists of both; a list of `other` takes the place of one of the same CA.
+    /// Roots and revocation lists of both; a list of `other` takes the place of one of the same CA, its roots of a trust
+    /// domain that of those here.
     #[must_use]
     pub fn union(&self, other: &Self) -> Self {
         let roots = self.roots.iter().chain(&other.roots).cloned().collect();
-        Self::new(roots, Arc::new(self.revocations.union(&other.revocations)))
+        let domains = self.domains.iter().chain(other.domains.iter()).map(|(domain, roots)| (domain.clone(), roots.clone()));
+        Self::new(roots, Arc::new(domains.collect()), Arc::new(self.revocations.union(&other.revocations)))
     }
 
     /// The revocation lists as PEM, one text each.
@@ -120,7 +152,7 @@ impl TrustBundle {
         self.roots_pem().concat()
     }
 
-    /// What the roots say of themselves.
+    /// What the roots say of themselves, those of trust domains left out.
     #[must_use]
     pub fn infos(&self) -> Vec<CertificateInfo> {
         self.roots.iter().filter_map(|der| CertificateInfo::from_der(der).ok()).collect()
@@ -168,8 +200,15 @@ impl TrustBundle {
     }
 
     fn make_checks(&self) -> Result<Checks, IdentityError> {
+        let of_domain = |(domain, roots): (&TrustDomain, &Vec<_>)| Ok((domain.clone(), self.verifiers(roots)?));
+        let domains = self.domains.iter().map(of_domain).collect::<Result<_, IdentityError>>()?;
+        let until = self.revocations.infos().map(last_second).min().unwrap_or(u64::MAX);
+        Ok(Checks { roots: self.verifiers(&self.roots)?, domains: Arc::new(domains), until })
+    }
+
+    fn verifiers(&self, roots: &[CertificateDer<'static>]) -> Result<Verifiers, IdentityError> {
         let mut store = RootCertStore::empty();
-        for root in &self.roots {
+        for root in roots {
             store.add(root.clone()).map_err(|error| IdentityError::malformed("root bundle", error))?;
         }
         let (store, lists) = (Arc::new(store), || self.revocations.ders());
@@ -178,17 +217,16 @@ impl TrustBundle {
         let clients = WebPkiClientVerifier::builder_with_provider(store, provider::plain());
         let clients = clients.with_crls(lists().cloned()).allow_unknown_revocation_status();
         let unusable = |error: rustls::server::VerifierBuilderError| IdentityError::malformed("trust bundle", error);
-        Ok(Checks {
+        Ok(Verifiers {
             of_servers: servers.enforce_revocation_expiration().build().map_err(unusable)?,
             of_clients: clients.enforce_revocation_expiration().build().map_err(unusable)?,
-            until: self.revocations.infos().map(last_second).min().unwrap_or(u64::MAX),
         })
     }
 }
 
 impl PartialEq for TrustBundle {
     fn eq(&self, other: &Self) -> bool {
-        self.roots == other.roots && self.revocations == other.revocations
+        self.roots == other.roots && self.domains == other.domains && self.revocations == other.revocations
     }
 }
 

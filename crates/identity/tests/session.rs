@@ -253,3 +253,40 @@ fn files_that_say_less_than_they_should_are_refused() {
     let incomplete = refused(&|settings| settings.roots = Roots::Pem(half.clone()));
     assert_eq!(incomplete, "root bundle: cut off: END CERTIFICATE is missing");
 }
+
+#[test]
+fn roots_of_a_trust_domain_vouch_for_it_alone() {
+    let (ours, theirs) = (Mesh::new(), Mesh::new());
+    let other = TrustDomain::new("other.example").unwrap();
+    let bundle = ours.bundle().clone().with_domain(other.clone(), theirs.bundle());
+    let policy = ServerPolicy { trust_domains: vec![domain(), other.clone()], ..Default::default() };
+    let server = ServerConfig::mesh(&ours.leaf(CART), &bundle, &policy).unwrap();
+    let peer = PeerExpectation { ids: vec![CART.to_owned()], trust_domains: Vec::new() };
+    let (own, foreign) = ("spiffe://cluster.local/ns/shop/sa/front", "spiffe://other.example/ns/shop/sa/front");
+    for (issuer, id, accepted) in [(&ours, own, true), (&theirs, foreign, true), (&theirs, own, false), (&ours, foreign, false)] {
+        let config = ClientConfig::mesh(&issuer.leaf(id), ours.bundle(), &peer).unwrap();
+        let mut client = End::new(Session::client(&config, None, &[]).unwrap());
+        let mut server = End::new(Session::server(&server, false).unwrap());
+        run(&mut client, &mut server, usize::MAX);
+        let kind = server.error.as_ref().map(|error| error.kind);
+        assert_eq!(kind.is_none(), accepted, "{id}: {:?}", server.error);
+        // Both CAs bear the same name.
+        assert!(accepted || matches!(kind, Some(TlsErrorKind::UnknownIssuer | TlsErrorKind::BadCertificate)), "{kind:?}");
+    }
+    // As a caller too.
+    for (issuer, id, accepted) in [(&theirs, foreign, true), (&theirs, own, false), (&ours, foreign, false)] {
+        let policy = ServerPolicy { trust_domains: vec![domain()], ..Default::default() };
+        let shown = ServerConfig::mesh(&issuer.leaf(id), &bundle, &policy).unwrap();
+        let peer = PeerExpectation { ids: Vec::new(), trust_domains: vec![domain(), other.clone()] };
+        let config = ClientConfig::mesh(&ours.leaf(own), &bundle, &peer).unwrap();
+        let mut client = End::new(Session::client(&config, None, &[]).unwrap());
+        let mut server = End::new(Session::server(&shown, false).unwrap());
+        run(&mut client, &mut server, usize::MAX);
+        assert_eq!(client.error.is_none(), accepted, "{id}: {:?}", client.error);
+    }
+    assert_ne!(bundle, *ours.bundle());
+    assert_eq!(
+        bundle.domains().map(|(domain, roots)| (domain.as_str(), roots.len())).collect::<Vec<_>>(),
+        [("other.example", 1)]
+    );
+}

@@ -19,7 +19,7 @@ async fn the_control_plane_is_known_by_its_id_and_callers_by_theirs() {
     let own = mesh.ca.sign_server(&istiod(), &["localhost".to_owned()], std::time::Duration::from_secs(600)).unwrap();
     let server = ServerConfig::control_plane(&own, mesh.bundle()).unwrap();
     for leaf in [None, Some(mesh.leaf(CART))] {
-        let client = ClientConfig::control_plane(leaf.as_ref(), mesh.bundle(), &istiod()).unwrap();
+        let client = ClientConfig::control_plane(leaf.as_ref(), mesh.bundle(), &[istiod()]).unwrap();
         let (near, far) = tokio::io::duplex(64 * 1024);
         let (accepted, connected) = tokio::join!(TlsStream::accept(&server, far), TlsStream::connect(&client, None, near));
         let (mut accepted, mut connected) = (accepted.unwrap(), connected.unwrap());
@@ -37,7 +37,7 @@ async fn the_control_plane_is_known_by_its_id_and_callers_by_theirs() {
 async fn a_workload_cannot_play_control_plane() {
     let mesh = Mesh::new();
     let server = ServerConfig::control_plane(&mesh.leaf(CART), mesh.bundle()).unwrap();
-    let client = ClientConfig::control_plane(None, mesh.bundle(), &istiod()).unwrap();
+    let client = ClientConfig::control_plane(None, mesh.bundle(), &[istiod()]).unwrap();
     let (near, far) = tokio::io::duplex(64 * 1024);
     let (_, connected) = tokio::join!(TlsStream::accept(&server, far), TlsStream::connect(&client, None, near));
     let Err(error) = connected else { panic!("accepted") };

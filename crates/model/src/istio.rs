@@ -35,6 +35,17 @@ pub enum OutboundPolicy {
     RegistryOnly,
 }
 
+/// One entry of `caCertificates`: roots of others that are trusted too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MeshAuthority {
+    /// `pem`.
+    pub pem: String,
+    /// `trustDomains`: whom the roots vouch for; empty: everybody.
+    pub trust_domains: Vec<String>,
+    /// The field path of `pem`.
+    pub path: String,
+}
+
 /// What Mutua uses of Istio's `MeshConfig`, with Istio's defaults. `from` names the object that holds it
 /// (an `Istio` resource or the ConfigMap `istio`), `None` when there is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,8 +64,10 @@ pub struct MeshConfig {
     pub trust_domain_aliases: Vec<String>,
     /// `caCertificates[].trustDomains`, in one list.
     pub ca_trust_domains: Vec<String>,
-    /// `caCertificates[].pem`: roots of others that are trusted too.
+    /// `caCertificates[].pem`: how long the roots of others are valid.
     pub ca_certificates: Vec<Certificate>,
+    /// `caCertificates[]`, as far as it stands in the configuration itself.
+    pub authorities: Vec<MeshAuthority>,
     /// This cluster's name (`global.multiCluster.clusterName`), default `Kubernetes`.
     pub cluster_name: String,
     /// The cluster's DNS suffix (`global.proxy.clusterDomain`), default `cluster.local`.
@@ -90,6 +103,7 @@ impl Default for MeshConfig {
             trust_domain_aliases: Vec::new(),
             ca_trust_domains: Vec::new(),
             ca_certificates: Vec::new(),
+            authorities: Vec::new(),
             cluster_name: "Kubernetes".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             min_tls: TlsVersion::V1_2,

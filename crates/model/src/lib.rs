@@ -24,7 +24,7 @@ pub use authority::{Authorities, Certificate};
 pub use authorization_policy::AuthorizationPolicy;
 pub use destination_rule::{ClientTls, ClientTlsMode, DestinationRule, Subset, TrafficPolicy};
 pub use diagnostic::{Diagnostic, Severity};
-pub use istio::{Istio, MeshConfig, OutboundPolicy, TlsVersion};
+pub use istio::{Istio, MeshAuthority, MeshConfig, OutboundPolicy, TlsVersion};
 pub use list::List;
 pub use mesh::Mesh;
 pub use meta::{Kind, Labels, Meta, ObjectRef};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
 use mutua_identity::stream::TlsStream;
-use mutua_identity::{ClientConfig, Credentials, SpiffeId, TlsError, TrustBundle};
+use mutua_identity::{ClientConfig, Credentials, SpiffeId, TlsError, TrustBundle, TrustDomain};
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
@@ -50,12 +50,25 @@ pub enum ConnectError {
 
 impl ControlPlane {
     /// A connection that shows `credentials`, if given. `roots`: those that the control plane sent last, instead of those
-    /// of the start.
+    /// of the start. `domain`: the trust domain that it named last; it may prove its identity there, in that of the
+    /// certificate it gave us, or in that of the start.
     ///
     /// # Errors
     /// It cannot be reached or does not prove its identity.
-    pub async fn channel(&self, credentials: Option<&Credentials>, roots: Option<&TrustBundle>) -> Result<Channel, ConnectError> {
-        let config = ClientConfig::control_plane(credentials, roots.unwrap_or(&self.roots), &self.identity)?;
+    pub async fn channel(
+        &self,
+        credentials: Option<&Credentials>,
+        roots: Option<&TrustBundle>,
+        domain: Option<&TrustDomain>,
+    ) -> Result<Channel, ConnectError> {
+        let given = credentials.and_then(Credentials::id).map(SpiffeId::trust_domain);
+        let mut expected = vec![self.identity.clone()];
+        expected.extend(
+            given.into_iter().chain(domain).filter_map(|domain| {
+                SpiffeId::new(domain.clone(), self.identity.namespace(), self.identity.service_account()).ok()
+            }),
+        );
+        let config = ClientConfig::control_plane(credentials, roots.unwrap_or(&self.roots), &expected)?;
         let this = self.clone();
         let connector = tower::service_fn(move |_: tonic::transport::Uri| {
             let (this, config) = (this.clone(), config.clone());

@@ -259,9 +259,31 @@ async fn somebody_else_is_no_control_plane() {
     let (plane, impostor) = (Plane::start().await, Plane::start().await);
     let mut seen = plane.as_seen_by_a_proxy();
     seen.address = impostor.address.to_string();
-    assert!(seen.channel(None, None).await.is_err(), "another root");
+    assert!(seen.channel(None, None, None).await.is_err(), "another root");
     let mut seen = plane.as_seen_by_a_proxy();
     seen.identity = "spiffe://cluster.local/ns/other/sa/istiod".parse().unwrap();
-    let error = seen.channel(None, None).await.unwrap_err().to_string();
+    let error = seen.channel(None, None, None).await.unwrap_err().to_string();
     assert!(error.contains("istio-system/sa/istiod"), "says who answered: {error}");
+}
+
+#[tokio::test]
+async fn another_trust_domain_is_followed() {
+    let plane = Plane::start().await;
+    let member = Member::join(&plane).await;
+    configure(&plane, Mode::Permissive);
+    plane.request(|request| request.response_nonce == "inbound").await;
+    // A certificate of a trust domain that nobody has named is not taken.
+    const RENAMED: &str = "spiffe://new.example/ns/shop/sa/server";
+    *plane.shared.forge.lock().unwrap() =
+        Some(Box::new(|ca, csr, _| ca.sign(csr, &RENAMED.parse().unwrap(), Duration::from_secs(3600)).unwrap().chain_pem));
+    let bundle = TrustBundle { roots: plane.roots(), renew_not_before: i64::MAX / 2, ..Default::default() };
+    plane.send("now", "default", &bundle);
+    until("a refusal", || member.certificates.status().last_error.contains(RENAMED)).await;
+    plane.send(
+        "named",
+        "default",
+        &ProxySettings { trust_domain: "new.example".to_owned(), ..wire::settings(OutboundPolicy::AllowAny) },
+    );
+    let id = || member.certificates.world.credentials().and_then(|leaf| leaf.id().map(ToString::to_string));
+    until("a certificate of the new trust domain", || id().as_deref() == Some(RENAMED)).await;
 }

@@ -56,7 +56,7 @@ impl Authority {
     /// The roots and revocation lists, as the control plane sends them.
     pub fn trust(&self) -> mesh::TrustBundle {
         let (roots, revocation_lists) = (self.roots(), self.bundle().revocations_pem());
-        mesh::TrustBundle { roots, revocation_lists, renew_not_before: 0 }
+        mesh::TrustBundle { roots, revocation_lists, ..Default::default() }
     }
 
     /// A leaf for `id`, good for an hour.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use mutua_identity::Compliance;
 use mutua_policy::ClientClass;
 use mutua_wire::MeshResource;
-use mutua_wire::mesh::{Destination, InboundPolicy, ProxySettings, TrustBundle};
+use mutua_wire::mesh::{Destination, DomainRoots, InboundPolicy, ProxySettings, TrustBundle};
 
 use crate::distribute::resources::{Named, Packed, Shared};
 use crate::distribute::view::View;
@@ -55,11 +55,12 @@ impl Compiler {
         let (sending, sender) = before.map_or((&stage.target, member), |before| (&stage.sending, before));
         let inbound = self.inbound(stage, member);
         let destinations = self.destinations(sending, sender);
-        let trust = &stage.target.trust;
+        let (trust, bundle) = (&stage.target.trust, &stage.target.bundle);
         let bundle = self.only(&TrustBundle {
-            roots: trust.roots.roots_pem(),
+            roots: bundle.roots_pem(),
             renew_not_before: trust.renew_not_before,
-            revocation_lists: trust.roots.revocations_pem(),
+            revocation_lists: bundle.revocations_pem(),
+            domains: bundle.domains().map(|(domain, roots)| DomainRoots { trust_domain: domain.to_string(), roots }).collect(),
         });
         let settings = self.only(&self.settings(sending, sender, [inbound.len(), destinations.len()]));
         View {

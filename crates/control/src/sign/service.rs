@@ -102,10 +102,8 @@ impl Signer {
             if peer.is_some_and(|peer| snapshot.trust.roots.revokes(&peer.path)) {
                 return Err(self.unauthenticated("the client certificate is revoked"));
             }
-            if snapshot.is_control_plane(identity.namespace(), identity.service_account()) || !snapshot.has_identity(identity) {
-                return Err(self.unauthenticated(&format!("no workload of the mesh runs as {identity}")));
-            }
-            return Ok(Caller::Certificate(identity.clone()));
+            let known = snapshot.known_as(identity).map_err(|error| self.unauthenticated(&error.to_string()))?;
+            return Ok(Caller::Certificate(known));
         }
         let token =
             bearer(metadata).ok_or_else(|| self.unauthenticated("neither a client certificate nor a join token was shown"))?;

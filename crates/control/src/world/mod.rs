@@ -1,6 +1,7 @@
 //! What is in force: immutable snapshots, each with a generation number that survives restarts, and the stages in which a
 //! newer one takes the place of an older one.
 
+mod authorities;
 mod snapshot;
 pub mod stage;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+pub use self::authorities::AuthorityError;
 pub use self::snapshot::{CONTROL_PLANE_ACCOUNT, Member, NoIdentity, Snapshot};
 use self::stage::Stage;
 use crate::revision::{Phase, Revision};
@@ -26,9 +28,9 @@ pub enum ApplyError {
     /// The content is invalid.
     #[error("{0}")]
     Rejected(String),
-    /// The trust domain of the mesh configuration is none.
-    #[error("meshConfig.trustDomain: {0}")]
-    TrustDomain(#[from] mutua_identity::SpiffeIdError),
+    /// Trust domains or roots of the mesh configuration are none.
+    #[error("meshConfig: {0}")]
+    Authorities(#[from] AuthorityError),
     /// The new generation could not be recorded.
     #[error(transparent)]
     State(#[from] StateError),

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use mutua_identity::{SpiffeId, TrustDomain};
+use mutua_identity::{SpiffeId, TrustBundle, TrustDomain};
 use mutua_model::Mesh;
 use mutua_policy::Engine;
 use mutua_wire::mesh::WorkloadLabels;
 
-use super::Trust;
+use super::{AuthorityError, Trust};
 use crate::names::WorkloadName;
 
 /// The service account of the control plane itself, for which nobody ever gets a token or a certificate.
@@ -42,8 +42,10 @@ pub struct Snapshot {
     pub since: SystemTime,
     /// The decisions.
     pub engine: Engine,
-    /// Whom everybody trusts.
+    /// The mesh's own CA, by which callers of the control plane are known.
     pub trust: Trust,
+    /// Whom proxies trust: the mesh's own CA and those that the mesh configuration names.
+    pub bundle: TrustBundle,
     /// The mesh's own trust domain.
     pub trust_domain: TrustDomain,
     mesh: Arc<Mesh>,
@@ -57,9 +59,10 @@ impl Snapshot {
     /// Derives everything from `mesh`.
     ///
     /// # Errors
-    /// The trust domain of the mesh configuration is none.
-    pub fn new(generation: u64, mesh: Arc<Mesh>, trust: Trust) -> Result<Self, mutua_identity::SpiffeIdError> {
+    /// Trust domains or roots of the mesh configuration are none.
+    pub fn new(generation: u64, mesh: Arc<Mesh>, trust: Trust) -> Result<Self, AuthorityError> {
         let trust_domain = TrustDomain::new(&mesh.config.trust_domain)?;
+        let bundle = super::authorities::bundle(&trust.roots, &mesh.config)?;
         let engine = Engine::new(Arc::clone(&mesh));
         let members: HashMap<_, _> =
             crate::compile::decide::members(&engine).into_iter().map(|member| (member.name.clone(), Arc::new(member))).collect();
@@ -69,7 +72,18 @@ impl Snapshot {
         }
         let account = |member: &Arc<Member>| (member.name.namespace().to_owned(), member.account.clone());
         let accounts = members.values().map(account).collect();
-        Ok(Self { generation, since: SystemTime::now(), engine, trust, trust_domain, mesh, members, by_address, accounts })
+        Ok(Self {
+            generation,
+            since: SystemTime::now(),
+            engine,
+            trust,
+            bundle,
+            trust_domain,
+            mesh,
+            members,
+            by_address,
+            accounts,
+        })
     }
 
     /// The configuration and registry.
@@ -113,11 +127,21 @@ impl Snapshot {
         Ok(SpiffeId::new(self.trust_domain.clone(), namespace, &member.account)?)
     }
 
-    /// Whether some workload of the mesh runs as this identity.
-    #[must_use]
-    pub fn has_identity(&self, identity: &SpiffeId) -> bool {
-        let account = (identity.namespace().to_owned(), identity.service_account().to_owned());
-        *identity.trust_domain() == self.trust_domain && self.accounts.contains(&account)
+    /// The identity under which the mesh knows whoever proved to be `identity`: the same account, in the mesh's own trust
+    /// domain also where the proof is of an alias.
+    ///
+    /// # Errors
+    /// Another trust domain, an account that no workload of the mesh runs as, or the control plane's own.
+    pub fn known_as(&self, identity: &SpiffeId) -> Result<SpiffeId, NoIdentity> {
+        let (namespace, account) = (identity.namespace(), identity.service_account());
+        if !self.trusts(identity.trust_domain()) {
+            let own = self.trust_domain.clone();
+            return Err(NoIdentity::TrustDomain { identity: identity.clone(), own });
+        }
+        if self.is_control_plane(namespace, account) || !self.accounts.contains(&(namespace.to_owned(), account.to_owned())) {
+            return Err(NoIdentity::Nobody(identity.clone()));
+        }
+        Ok(SpiffeId::new(self.trust_domain.clone(), namespace, account)?)
     }
 
     /// Whether this is the account of the control plane.
@@ -133,6 +157,20 @@ pub enum NoIdentity {
     /// It runs as the control plane's account.
     #[error("{0} runs as the control plane's own service account: no token and no certificate is issued for it")]
     ControlPlane(WorkloadName),
+    /// Its certificate is of a trust domain that is not the mesh's.
+    #[error(
+        "the certificate shown is of {identity}, and its trust domain is neither the mesh's ({own}) nor among \
+         meshConfig.trustDomainAliases: list it there until all workloads have new certificates, or join anew with a token"
+    )]
+    TrustDomain {
+        /// The identity.
+        identity: SpiffeId,
+        /// The mesh's trust domain.
+        own: TrustDomain,
+    },
+    /// Nobody runs as this identity.
+    #[error("no workload of the mesh runs as {0}")]
+    Nobody(SpiffeId),
     /// Its names fit into no SPIFFE id.
     #[error(transparent)]
     Form(#[from] mutua_identity::SpiffeIdError),

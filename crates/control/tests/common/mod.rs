@@ -131,8 +131,13 @@ impl Mesh {
 
     /// A channel to the control plane, with the client's certificate or none.
     pub async fn channel(&self, credentials: Option<&Credentials>) -> Result<Channel, tonic::transport::Error> {
-        let expected: SpiffeId = "spiffe://cluster.local/ns/istio-system/sa/istiod".parse().expect("an id");
-        let config = ClientConfig::control_plane(credentials, &self.roots(), &expected).expect("a configuration");
+        self.channel_to("spiffe://cluster.local/ns/istio-system/sa/istiod", credentials).await
+    }
+
+    /// As [`Mesh::channel`], to a control plane of this identity.
+    pub async fn channel_to(&self, id: &str, credentials: Option<&Credentials>) -> Result<Channel, tonic::transport::Error> {
+        let expected: SpiffeId = id.parse().expect("an id");
+        let config = ClientConfig::control_plane(credentials, &self.roots(), &[expected]).expect("a configuration");
         let address = self.listen;
         let connector = tower::service_fn(move |_: tonic::transport::Uri| {
             let config = config.clone();
@@ -154,6 +159,26 @@ impl Mesh {
     ) -> Result<IstioCertificateResponse, Status> {
         let csr = certificate_request(key).expect("a request");
         self.create_from(IstioCertificateRequest { csr, ..IstioCertificateRequest::default() }, token, credentials).await
+    }
+
+    /// Renews at a control plane of this identity, which it may not have yet.
+    pub async fn create_as(
+        &self,
+        id: &str,
+        key: &PrivateKey,
+        credentials: Option<&Credentials>,
+    ) -> Result<IstioCertificateResponse, Status> {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let channel = loop {
+            match self.channel_to(id, credentials).await {
+                Ok(channel) => break channel,
+                Err(error) if tokio::time::Instant::now() > deadline => return Err(Status::unknown(error.to_string())),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        };
+        let csr = certificate_request(key).expect("a request");
+        let request = Request::new(IstioCertificateRequest { csr, ..IstioCertificateRequest::default() });
+        Ok(IstioCertificateServiceClient::new(channel).create_certificate(request).await?.into_inner())
     }
 
     pub async fn create_from(

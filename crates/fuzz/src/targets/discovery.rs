@@ -161,7 +161,12 @@ pub(super) fn response(random: &mut Random) -> DeltaDiscoveryResponse {
 
 fn bundle(random: &mut Random) -> mesh::TrustBundle {
     let revocation_lists = if random.once_in(4) { vec![random.text()] } else { Vec::new() };
-    mesh::TrustBundle { roots: roots(random), renew_not_before: number(random) as i64, revocation_lists }
+    let domains = if random.once_in(4) {
+        vec![mesh::DomainRoots { trust_domain: random.text(), roots: roots(random) }]
+    } else {
+        Vec::new()
+    };
+    mesh::TrustBundle { roots: roots(random), renew_not_before: number(random) as i64, revocation_lists, domains }
 }
 
 fn roots(random: &mut Random) -> Vec<String> {

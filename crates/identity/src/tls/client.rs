@@ -128,12 +128,16 @@ impl ClientConfig {
         Self::build(provider, versions, Arc::new(verifier), client.as_ref())
     }
 
-    /// To the control plane, which must show the id `expected` whatever name was dialled.
+    /// To the control plane, which must show one of the ids `expected` whatever name was dialled.
     ///
     /// # Errors
     /// Roots that cannot be used.
-    pub fn control_plane(credentials: Option<&Credentials>, bundle: &TrustBundle, expected: &SpiffeId) -> Result<Self, TlsError> {
-        let accept = Accept::Mesh { trust_domains: Vec::new(), ids: vec![expected.to_string()] };
+    pub fn control_plane(
+        credentials: Option<&Credentials>,
+        bundle: &TrustBundle,
+        expected: &[SpiffeId],
+    ) -> Result<Self, TlsError> {
+        let accept = Accept::Mesh { trust_domains: Vec::new(), ids: expected.iter().map(ToString::to_string).collect() };
         let verifier = ServerVerifier::of_mesh(checks(bundle)?, accept);
         let (provider, versions) = (provider::plain(), MinVersion::Tls12.versions());
         let mut config = Self::build(provider, versions, Arc::new(verifier), credentials)?;

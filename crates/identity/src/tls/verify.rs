@@ -1,6 +1,7 @@
 //! Who a peer is allowed to be. The library checks chain, time and use; the identity is checked here.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -12,7 +13,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use super::error::Refused;
 use super::known::Known;
 use super::{TlsError, TlsErrorKind, provider};
-use crate::bundle::Checks;
+use crate::bundle::{Checks, Verifiers};
 use crate::{TrustDomain, certificate};
 
 /// Longest chain that is looked at, leaf included: bounds the work before a peer is authenticated.
@@ -99,10 +100,21 @@ fn noted(error: Error, leaf: &CertificateDer<'_>) -> Error {
     error
 }
 
+/// The verifiers under the roots of the trust domain that `leaf` claims to be of, where that has roots of its own: those of
+/// another domain do not vouch for it.
+fn of<'a>(domains: &'a BTreeMap<TrustDomain, Verifiers>, leaf: &CertificateDer<'_>) -> Option<&'a Verifiers> {
+    if domains.is_empty() {
+        return None;
+    }
+    domains.get(certificate::spiffe_id(leaf).ok()?.trust_domain())
+}
+
 /// Checks servers: chain, time and use by the library, then [`Accept`].
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
     inner: Arc<WebPkiServerVerifier>,
+    /// For identities of trust domains that have roots of their own.
+    domains: Arc<BTreeMap<TrustDomain, Verifiers>>,
     accept: Accept,
     known: Known,
 }
@@ -110,7 +122,8 @@ pub(crate) struct ServerVerifier {
 impl ServerVerifier {
     /// For peers of the mesh.
     pub(crate) fn of_mesh(checks: &Checks, accept: Accept) -> Self {
-        Self { inner: Arc::clone(&checks.of_servers), accept, known: Known::until(checks.until) }
+        let (inner, domains) = (Arc::clone(&checks.roots.of_servers), Arc::clone(&checks.domains));
+        Self { inner, domains, accept, known: Known::until(checks.until) }
     }
 
     /// For servers outside the mesh.
@@ -124,7 +137,7 @@ impl ServerVerifier {
         let inner = builder.allow_unknown_revocation_status().build();
         let inner = inner.map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?;
         // A list that has ended still counts here.
-        Ok(Self { inner, accept, known: Known::until(u64::MAX) })
+        Ok(Self { inner, domains: Arc::default(), accept, known: Known::until(u64::MAX) })
     }
 }
 
@@ -144,7 +157,8 @@ impl ServerCertVerifier for ServerVerifier {
         if !by_name && self.known.knows(&chain, now) {
             return Ok(ServerCertVerified::assertion());
         }
-        match self.inner.verify_server_cert(leaf, rest, name, ocsp, now) {
+        let inner = of(&self.domains, leaf).map_or(&self.inner, |verifiers| &verifiers.of_servers);
+        match inner.verify_server_cert(leaf, rest, name, ocsp, now) {
             Ok(_) => {}
             // The library checks the name last, when the chain is good; whose name counts is ours to say.
             Err(Error::InvalidCertificate(
@@ -225,6 +239,7 @@ impl ServerCertVerifier for NoVerification {
 #[derive(Debug)]
 pub(crate) struct ClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
+    domains: Arc<BTreeMap<TrustDomain, Verifiers>>,
     accept: Accept,
     mandatory: bool,
     known: Known,
@@ -232,7 +247,8 @@ pub(crate) struct ClientVerifier {
 
 impl ClientVerifier {
     pub(crate) fn new(checks: &Checks, accept: Accept, mandatory: bool) -> Self {
-        Self { inner: Arc::clone(&checks.of_clients), accept, mandatory, known: Known::until(checks.until) }
+        let (inner, domains) = (Arc::clone(&checks.roots.of_clients), Arc::clone(&checks.domains));
+        Self { inner, domains, accept, mandatory, known: Known::until(checks.until) }
     }
 }
 
@@ -256,7 +272,8 @@ impl ClientCertVerifier for ClientVerifier {
         if self.known.knows(&chain, now) {
             return Ok(ClientCertVerified::assertion());
         }
-        self.inner.verify_client_cert(leaf, rest, now).map_err(|error| noted(error, leaf))?;
+        let inner = of(&self.domains, leaf).map_or(&self.inner, |verifiers| &verifiers.of_clients);
+        inner.verify_client_cert(leaf, rest, now).map_err(|error| noted(error, leaf))?;
         self.accept.check(leaf).map_err(refuse)?;
         self.known.remember(chain, leaf, rest, now);
         Ok(ClientCertVerified::assertion())

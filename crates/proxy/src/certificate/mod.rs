@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mutua_identity::schedule::{renewal_due, retry_pause};
-use mutua_identity::{Credentials, PrivateKey, TrustBundle, certificate_request};
+use mutua_identity::{Credentials, PrivateKey, SpiffeId, TrustBundle, TrustDomain, certificate_request};
 use mutua_wire::certificate::IstioCertificateRequest;
 use mutua_wire::certificate::istio_certificate_service_client::IstioCertificateServiceClient;
 use mutua_wire::node::{AUTHORIZATION, REQUEST_WORKLOAD};
@@ -125,7 +125,7 @@ impl Certificates {
     /// There is nothing to join with, or the control plane refuses for good.
     pub async fn obtain(&self) -> Result<(), CertificateError> {
         if let Some((credentials, issued)) = self.store.load()? {
-            if credentials.not_after() > SystemTime::now() && self.is_ours(&credentials) {
+            if credentials.not_after() > SystemTime::now() && self.is_kept_for_us(&credentials) {
                 self.schedule(&credentials, issued);
                 self.world.set_credentials(credentials)?;
                 self.restore();
@@ -248,7 +248,8 @@ impl Certificates {
             })?;
             request.metadata_mut().insert(AUTHORIZATION, value);
         }
-        let channel = self.control_plane.channel(current.as_ref(), self.roots().as_ref()).await?;
+        let channel =
+            self.control_plane.channel(current.as_ref(), self.roots().as_ref(), self.world.trust_domain().as_ref()).await?;
         let mut client = IstioCertificateServiceClient::new(channel).max_decoding_message_size(LONGEST_ANSWER);
         let answer = client.create_certificate(request).await.map_err(|status| self.refused(&status))?;
         let credentials = self.check(&key, answer.into_inner().cert_chain, current.as_ref())?;
@@ -268,7 +269,8 @@ impl Certificates {
         let sent = chain_pem.pop().ok_or_else(|| CertificateError::BadAnswer("it is empty".to_owned()))?;
         let credentials = Credentials::new(key, &chain_pem).map_err(bad)?;
         let expected = current.and_then(Credentials::id);
-        if !self.is_ours(&credentials) || expected.is_some_and(|id| credentials.id() != Some(id)) {
+        let account = |id: &SpiffeId| id.service_account().to_owned();
+        if !self.is_ours(&credentials) || expected.is_some_and(|id| credentials.id().map(account) != Some(account(id))) {
             let id = credentials.id().map_or_else(|| "nobody".to_owned(), ToString::to_string);
             return Err(CertificateError::BadAnswer(format!("it is a certificate for {id}, not for {}", self.workload)));
         }
@@ -323,10 +325,20 @@ impl Certificates {
         }
     }
 
-    /// The account is the control plane's to say; a renewal is held to the account of the certificate in use.
+    /// The account is the control plane's to say; a renewal is held to the account of the certificate in use. The trust
+    /// domain is that of the start, or the one that the control plane has named since.
     fn is_ours(&self, credentials: &Credentials) -> bool {
-        let domain = self.control_plane.identity.trust_domain();
-        credentials.id().is_some_and(|id| id.namespace() == self.workload.namespace && id.trust_domain() == domain)
+        let domain = |domain: &TrustDomain| {
+            domain == self.control_plane.identity.trust_domain() || self.world.trust_domain().as_ref() == Some(domain)
+        };
+        credentials.id().is_some_and(|id| id.namespace() == self.workload.namespace && domain(id.trust_domain()))
+    }
+
+    /// Whether a kept certificate is of this workload. Its trust domain may be one that the control plane named in a former
+    /// run: without a token that counts, because there is no other way back.
+    fn is_kept_for_us(&self, credentials: &Credentials) -> bool {
+        let ours = || credentials.id().is_some_and(|id| id.namespace() == self.workload.namespace);
+        self.is_ours(credentials) || (self.token.is_none() && ours())
     }
 
     fn schedule(&self, credentials: &Credentials, issued: SystemTime) {

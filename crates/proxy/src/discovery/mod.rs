@@ -74,7 +74,8 @@ async fn session(
     backoff: &mut Backoff,
 ) -> String {
     let world = &certificates.world;
-    let channel = certificates.control_plane.channel(world.credentials().as_ref(), certificates.roots().as_ref()).await;
+    let (credentials, roots, domain) = (world.credentials(), certificates.roots(), world.trust_domain());
+    let channel = certificates.control_plane.channel(credentials.as_ref(), roots.as_ref(), domain.as_ref()).await;
     let channel = match channel {
         Ok(channel) => channel,
         Err(error) => return error.to_string(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use mutua_identity::{Algorithms, Compliance, MinVersion, PeerExpectation, TrustDomain};
+use mutua_identity::{Algorithms, Compliance, IdentityError, MinVersion, PeerExpectation, TrustBundle, TrustDomain};
 use mutua_wire::mesh;
 
 use super::types::{
@@ -43,6 +43,17 @@ pub(super) fn algorithms(settings: &mesh::ProxySettings) -> Result<Algorithms, C
         Err(_) => return Err(CompileError::Unknown { field: "compliance", value: settings.compliance }),
     };
     Ok(Algorithms { cipher_suites: settings.default_cipher_suites.clone(), groups: settings.default_groups.clone(), compliance })
+}
+
+/// Roots, those of single trust domains, and revocation lists.
+pub(super) fn bundle(bundle: &mesh::TrustBundle) -> Result<TrustBundle, IdentityError> {
+    let lists = (!bundle.revocation_lists.is_empty()).then(|| bundle.revocation_lists.join("\n"));
+    let mut roots = TrustBundle::from_pem(&bundle.roots.join("\n"))?.with_revocations(lists.as_deref())?;
+    for domain in &bundle.domains {
+        let name = TrustDomain::new(&domain.trust_domain)?;
+        roots = roots.with_domain(name, &TrustBundle::from_pem(&domain.roots.join("\n"))?);
+    }
+    Ok(roots)
 }
 
 pub(super) fn inbound(policy: mesh::InboundPolicy) -> Result<Inbound, CompileError> {

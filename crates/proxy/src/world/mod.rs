@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
-use mutua_identity::{Algorithms, Compliance, Credentials, ServerPolicy, TrustBundle};
+use mutua_identity::{Algorithms, Compliance, Credentials, ServerPolicy, TrustBundle, TrustDomain};
 use tokio::sync::watch;
 
 pub use compile::labels;
@@ -162,10 +162,21 @@ impl World {
         self.lock().resources.bundle.as_deref().cloned()
     }
 
-    /// Whether the control plane asks for a certificate that is newer than the one in use: its root is about to go.
+    /// The mesh's trust domain as the control plane named it last.
+    #[must_use]
+    pub fn trust_domain(&self) -> Option<TrustDomain> {
+        self.lock().resources.trust_domain()
+    }
+
+    /// Whether the control plane asks for a certificate other than the one in use: its root is about to go, or the mesh has
+    /// another trust domain by now.
     #[must_use]
     pub fn must_renew(&self) -> bool {
         let changing = self.lock();
+        let id = changing.credentials.as_ref().and_then(Credentials::id);
+        if id.zip(changing.resources.trust_domain()).is_some_and(|(id, domain)| *id.trust_domain() != domain) {
+            return true;
+        }
         let start = changing.credentials.as_ref().map(Credentials::not_before);
         let start = start.and_then(|start| start.duration_since(SystemTime::UNIX_EPOCH).ok());
         start.is_some_and(|start| i64::try_from(start.as_secs()).unwrap_or(i64::MAX) < changing.resources.renew_not_before)

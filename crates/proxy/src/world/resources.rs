@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mutua_identity::{Algorithms, TrustBundle};
+use mutua_identity::{Algorithms, TrustBundle, TrustDomain};
 use mutua_wire::discovery::Resource;
 use mutua_wire::mesh;
 use mutua_wire::{MeshResource, UnpackError};
@@ -115,9 +115,7 @@ impl Resources {
             self.destinations.insert(name.as_str().into(), Arc::new(compiled));
         } else if type_url == mesh::TrustBundle::TYPE_URL {
             let bundle: mesh::TrustBundle = unpack(resource)?;
-            let lists = (!bundle.revocation_lists.is_empty()).then(|| bundle.revocation_lists.join("\n"));
-            let roots = TrustBundle::from_pem(&bundle.roots.join("\n"))?;
-            self.bundle = Some(Arc::new(roots.with_revocations(lists.as_deref())?));
+            self.bundle = Some(Arc::new(compile::bundle(&bundle)?));
             self.renew_not_before = bundle.renew_not_before;
         } else if type_url == mesh::ProxySettings::TYPE_URL {
             let settings: mesh::ProxySettings = unpack(resource)?;
@@ -139,6 +137,11 @@ impl Resources {
         let policy = self.settings.as_ref().map(|settings| settings.outbound_policy);
         // Without settings, and for a value that is not known here, the closed side.
         policy != Some(mesh::OutboundPolicy::AllowAny as i32)
+    }
+
+    /// The mesh's trust domain, once it is known.
+    pub(super) fn trust_domain(&self) -> Option<TrustDomain> {
+        TrustDomain::new(&self.settings.as_ref()?.trust_domain).ok()
     }
 
     pub(super) fn drain(&self) -> Duration {

@@ -155,7 +155,7 @@ pub struct Endpoint {
     pub labels: ::core::option::Option<WorkloadLabels>,
 }
 /// The roots that a peer's certificate must chain to. Named `default`.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct TrustBundle {
     /// Root certificates, PEM, one each.
     #[prost(string, repeated, tag = "1")]
@@ -166,6 +166,17 @@ pub struct TrustBundle {
     /// Revocation lists of CAs, PEM, one each.
     #[prost(string, repeated, tag = "3")]
     pub revocation_lists: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Trust domains with roots of their own: these alone vouch for identities of the domain, and for no other.
+    #[prost(message, repeated, tag = "4")]
+    pub domains: ::prost::alloc::vec::Vec<DomainRoots>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DomainRoots {
+    #[prost(string, tag = "1")]
+    pub trust_domain: ::prost::alloc::string::String,
+    /// Root certificates, PEM, one each.
+    #[prost(string, repeated, tag = "2")]
+    pub roots: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What is the same for the whole proxy. Named `default`.
 #[derive(Clone, PartialEq, ::prost::Message)]

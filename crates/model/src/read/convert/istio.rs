@@ -3,7 +3,7 @@
 use super::destination_rule::traffic_policy;
 use crate::read::certificates;
 use crate::read::tree::Node;
-use crate::{Istio, MeshConfig, Meta, OutboundPolicy, TlsVersion};
+use crate::{Istio, MeshAuthority, MeshConfig, Meta, OutboundPolicy, TlsVersion};
 
 /// Where the mesh configuration stands in an `Istio` resource.
 pub const MESH_CONFIG_PATH: &str = "spec/values/meshConfig";
@@ -33,6 +33,14 @@ pub fn mesh_config(meta: &Meta, path: &str, node: &Node, namespace: &str) -> Mes
         let pem = authority.get("pem").text().unwrap_or_default();
         certificates::of_pem(pem, &format!("{path}/caCertificates[{at}]/pem"))
     });
+    let entry = |(at, authority): (usize, &Node)| MeshAuthority {
+        pem: authority.get("pem").string(),
+        trust_domains: authority.get("trustDomains").strings().into_iter().filter(|domain| domain != "*").collect(),
+        path: format!("{path}/caCertificates[{at}]/pem"),
+    };
+    // Roots for one signer of a Kubernetes cluster are of no use here.
+    let general = authorities.clone().enumerate().filter(|(_, authority)| authority.get("certSigners").items().is_empty());
+    let with_roots = general.map(entry).filter(|authority| !authority.pem.is_empty()).collect();
     MeshConfig {
         from: Some(meta.clone()),
         path: path.to_owned(),
@@ -42,6 +50,7 @@ pub fn mesh_config(meta: &Meta, path: &str, node: &Node, namespace: &str) -> Mes
         trust_domain_aliases: node.get("trustDomainAliases").strings(),
         ca_trust_domains: authorities.flat_map(|authority| authority.get("trustDomains").strings()).collect(),
         ca_certificates: roots.collect(),
+        authorities: with_roots,
         cluster_name: defaults.cluster_name,
         cluster_domain: defaults.cluster_domain,
         min_tls: match node.at_path(&["meshMTLS", "minProtocolVersion"]).text() {

@@ -2,12 +2,14 @@
 
 use super::field::Field;
 use super::{ciphers, names, pools, tls};
+use crate::read::certificates;
 use crate::read::report::Report;
 use crate::read::schema::milliseconds;
 
 /// Checks a mesh configuration.
 pub fn check(mesh: &Field<'_>, report: &mut Report) {
     check_trust_domains(mesh, report);
+    check_authorities(mesh, report);
     check_tls(mesh, report);
     check_connections(mesh, report);
     let traffic = mesh.get("defaultTrafficPolicy");
@@ -28,6 +30,21 @@ fn check_trust_domains(mesh: &Field<'_>, report: &mut Report) {
         alias.expect(report, |text| {
             names::trust_domain(text).map_err(|why| format!("trustDomainAliases[{index}], domain `{text}` : {why}"))
         });
+    }
+}
+
+fn check_authorities(mesh: &Field<'_>, report: &mut Report) {
+    for authority in mesh.get("caCertificates").items() {
+        let (pem, url) = (authority.get("pem"), authority.get("spiffeBundleUrl"));
+        if url.has_text() {
+            url.warning(report, "the roots behind a spiffeBundleUrl are not fetched; put them into pem");
+        }
+        if pem.has_text() && certificates::of_pem(pem.text(), "").is_empty() {
+            pem.warning(report, "no PEM certificate in it; the control plane does not put such a configuration into force");
+        }
+        for domain in authority.get("trustDomains").items().filter(|domain| domain.text() != "*") {
+            domain.expect(report, |text| names::trust_domain(text).map_err(|why| format!("trustDomains: {why}")));
+        }
     }
 }
 
