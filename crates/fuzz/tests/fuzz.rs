@@ -28,7 +28,25 @@ macro_rules! targets {
     };
 }
 
-targets!(admin, client_hello, control_api, discovery, evaluator, first_bytes, http1, http2, kept, requests, spiffe_id, yaml);
+targets!(
+    admin,
+    certificates,
+    client_hello,
+    control_api,
+    discovery,
+    dns,
+    evaluator,
+    first_bytes,
+    http1,
+    http2,
+    kept,
+    open_connections,
+    requests,
+    spiffe_id,
+    static_file,
+    tokens,
+    yaml,
+);
 
 #[test]
 fn every_target_is_tested_and_has_a_corpus() {

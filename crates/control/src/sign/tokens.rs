@@ -219,7 +219,7 @@ fn check(record: &TokenRecord, asked: Option<&str>, key: &str, now: u64) -> Resu
         return Err(TokenError::WrongWorkload { bound: record.workload.clone(), asked: asked.chars().take(128).collect() });
     }
     match &record.used {
-        Some(used) if used.key == key && now <= used.at + REPEAT.as_secs() => Ok(()),
+        Some(used) if used.key == key && now <= used.at.saturating_add(REPEAT.as_secs()) => Ok(()),
         Some(_) => Err(TokenError::Used(record.workload.clone())),
         None if now >= record.expires => Err(TokenError::Expired(record.workload.clone())),
         None => Ok(()),
@@ -229,7 +229,7 @@ fn check(record: &TokenRecord, asked: Option<&str>, key: &str, now: u64) -> Resu
 /// A day after its end a token is forgotten; until then its user is told why it is refused.
 fn over(record: &TokenRecord, now: u64) -> bool {
     const TOLD: u64 = 24 * 3600;
-    now > record.used.as_ref().map_or(record.expires, |used| used.at) + TOLD
+    now > record.used.as_ref().map_or(record.expires, |used| used.at).saturating_add(TOLD)
 }
 
 fn random() -> Result<[u8; 32], TokenError> {

@@ -19,7 +19,7 @@ mod routes;
 mod tool;
 
 pub use apply::{Backend, State, apply, check, plan, remove};
-pub use open::{Open, close, open_before};
+pub use open::{Open, close, escaped, open_before};
 pub use tool::RedirectError;
 
 /// Where captured outbound connections go (Istio's port).

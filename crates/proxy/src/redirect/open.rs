@@ -43,7 +43,9 @@ pub fn close(settings: &Settings, open: &[Open]) -> Result<Vec<Open>, RedirectEr
     Ok(open.iter().copied().filter(|open| now.contains(open)).collect())
 }
 
-fn escaped(settings: &Settings, connections: &str, listening: &str) -> Vec<Open> {
+/// The connections that the rules missed, among what `ss -e` prints of connections and of those who listen.
+#[must_use]
+pub fn escaped(settings: &Settings, connections: &str, listening: &str) -> Vec<Open> {
     let sockets: Vec<Socket> = connections.lines().filter_map(Socket::parse).collect();
     let served: HashSet<u16> = listening.lines().filter_map(|line| port(line.split_whitespace().nth(3)?)).collect();
     // A connection inside this namespace has both its sockets here.

@@ -5,6 +5,7 @@ mod fields;
 mod schema;
 mod yaml;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ use crate::world::{ApplyError, Change, World};
 
 /// The largest file that is read.
 const MAX_BYTES: u64 = 16 << 20;
+/// The largest file of certificates or of a key.
+const MAX_CERTIFICATES: u64 = 1 << 20;
 
 /// Why a static configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -81,12 +84,7 @@ impl StaticConfig {
     /// A file that cannot be read, or the first thing that is wrong, with line and field.
     pub fn read(file: &Path) -> Result<Self, StaticError> {
         let unreadable = |reason: String| StaticError::Unreadable { file: file.to_owned(), reason };
-        match std::fs::metadata(file) {
-            Ok(data) if data.len() > MAX_BYTES => return Err(unreadable(format!("has more than {MAX_BYTES} bytes"))),
-            Ok(_) => {}
-            Err(error) => return Err(unreadable(error.to_string())),
-        }
-        let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+        let text = bounded(file, MAX_BYTES).map_err(|error| unreadable(error.to_string()))?;
         Self::from_text(file, &text).map_err(|wrong| {
             let Wrong { line, field, message } = wrong;
             StaticError::Field { file: file.to_owned(), line, field, message }
@@ -181,7 +179,17 @@ fn roots(folder: &Path, files: &[Named]) -> Result<mesh::TrustBundle, Wrong> {
 }
 
 fn load(folder: &Path, file: &Named) -> Result<String, Wrong> {
-    std::fs::read_to_string(folder.join(&file.path)).map_err(|error| wrong(file, &error.to_string()))
+    bounded(&folder.join(&file.path), MAX_CERTIFICATES).map_err(|error| wrong(file, &error.to_string()))
+}
+
+/// A text of at most `most` bytes, however large its file says it is: a device has no size.
+fn bounded(path: &Path, most: u64) -> std::io::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(path)?.take(most + 1).read_to_string(&mut text)?;
+    if read as u64 > most {
+        return Err(std::io::Error::other(format!("has more than {most} bytes")));
+    }
+    Ok(text)
 }
 
 fn wrong(file: &Named, message: &str) -> Wrong {
