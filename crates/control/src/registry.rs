@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use mutua_policy::ServerFirst;
 use mutua_wire::mesh::{ProxyReport, Refusal};
 
 use crate::distribute::subscriptions::Progress;
@@ -21,6 +22,8 @@ const MOMENT: Duration = Duration::from_secs(1);
 const MAX_CODES: usize = 64;
 /// How many refusals are kept with their peer, per proxy.
 const RECENT_REFUSALS: usize = 16;
+/// How many ports are taken from a report.
+const MAX_PORTS: usize = 64;
 /// The longest text taken from a report.
 const MAX_TEXT: usize = 512;
 
@@ -76,6 +79,10 @@ pub struct Report {
     pub clock_skew_ms: i64,
     /// Connections open now.
     pub open_connections: u64,
+    /// Connections cut since it runs because their time for draining was over.
+    pub drained_by_force: u64,
+    /// Ports whose server speaks first.
+    pub server_first: BTreeMap<u16, ServerFirst>,
 }
 
 /// The registry.
@@ -138,6 +145,8 @@ impl Registry {
             last_renewal_error: bounded(&report.last_renewal_error),
             clock_skew_ms: report.clock_skew_ms,
             open_connections: report.open_connections,
+            drained_by_force: report.drained_by_force,
+            server_first: server_first(report),
         });
     }
 
@@ -145,6 +154,14 @@ impl Registry {
     #[must_use]
     pub fn proxies(&self) -> BTreeMap<WorkloadName, Proxy> {
         self.lock().proxies.iter().map(|(name, proxy)| (name.clone(), proxy.clone())).collect()
+    }
+
+    /// Ports of a workload whose server speaks first, as its proxy reports.
+    #[must_use]
+    pub fn server_first(&self, workload: &WorkloadName) -> BTreeMap<u16, ServerFirst> {
+        let inner = self.lock();
+        let report = inner.proxies.get(workload).and_then(|proxy| proxy.report.as_ref());
+        report.map(|report| report.server_first.clone()).unwrap_or_default()
     }
 
     /// How many are connected now, and how many of these hold everything of the stage `revision`.
@@ -217,6 +234,15 @@ impl Proxy {
     }
 }
 
+/// The first [`MAX_PORTS`] ports that are ports.
+fn server_first(report: &ProxyReport) -> BTreeMap<u16, ServerFirst> {
+    let one = |first: &mutua_wire::mesh::ServerFirst| {
+        let learned = ServerFirst { callers: first.callers, learned_callers: first.learned_callers };
+        u16::try_from(first.port).ok().map(|port| (port, learned))
+    };
+    report.server_first.iter().take(MAX_PORTS).filter_map(one).collect()
+}
+
 fn bounded(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
@@ -263,12 +289,20 @@ mod tests {
         registry.report(&front(), "spiffe://a/ns/shop/sa/other", &foreign, now);
         assert_eq!(registry.proxies()[&front()].report, None);
         let refusals = (0..200).map(|n| refusal(&format!("code{n}"))).chain([refusal("code1")]).collect();
-        let own = ProxyReport { refusals, last_renewal_error: "x\n".repeat(9_000), ..ProxyReport::default() };
+        let greets = |port| mutua_wire::mesh::ServerFirst { port, callers: 2, learned_callers: 1 };
+        let server_first = (1..200).map(greets).chain([greets(70_000)]).collect();
+        let last_renewal_error = "x\n".repeat(9_000);
+        let own = ProxyReport { refusals, last_renewal_error, server_first, drained_by_force: 3, ..ProxyReport::default() };
         registry.report(&front(), "spiffe://a/ns/shop/sa/front", &own, now);
         let proxy = registry.proxies().remove(&front()).expect("entered");
         assert_eq!(proxy.refusals.len(), MAX_CODES);
         assert_eq!(proxy.refusals[&("code1".to_owned(), String::new())], 4);
         assert_eq!(proxy.recent_refusals.len(), RECENT_REFUSALS);
-        assert_eq!(proxy.report.expect("kept").last_renewal_error.len(), MAX_TEXT);
+        let report = proxy.report.expect("kept");
+        assert_eq!(
+            (report.last_renewal_error.len(), report.server_first.len(), report.drained_by_force),
+            (MAX_TEXT, MAX_PORTS, 3)
+        );
+        assert_eq!(report.server_first[&7], ServerFirst { callers: 2, learned_callers: 1 });
     }
 }

@@ -34,7 +34,7 @@ pub use client::ClientDecision;
 pub use client_class::ClientClass;
 pub use decisions::{Decisions, PortDecision, Work};
 pub use engine::{Engine, QueryError};
-pub use explain::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer, WorkloadAnswer};
+pub use explain::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer, ServerFirst, WorkloadAnswer};
 pub use inbound::{Inbound, InboundPort, ServiceRef};
 pub use outbound::{Destination, DestinationEndpoint, DestinationPort, TlsSettings};
 pub use outcome::Outcome;

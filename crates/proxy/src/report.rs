@@ -1,9 +1,10 @@
 //! What the sidecar tells the control plane about itself, about once a second when something changed.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use mutua_wire::mesh::mesh_report_client::MeshReportClient;
-use mutua_wire::mesh::{ProxyReport, Refusal};
+use mutua_wire::mesh::{ProxyReport, Refusal, ServerFirst};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -18,6 +19,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const REFRESH: Duration = Duration::from_secs(10);
 /// Pause after a failed stream.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Ports of a report whose server speaks first.
+const MAX_PORTS: usize = 64;
 
 /// Sends reports until the connection ends. Returns why it ended: only when nobody reads them any more.
 pub async fn send(sidecar: &Sidecar, certificates: &Certificates, channel: Channel) -> String {
@@ -78,7 +81,20 @@ fn report(sidecar: &Sidecar, certificates: &Certificates) -> ProxyReport {
         clock_skew_ms: status.clock_skew_ms,
         refusals: refusals.collect(),
         open_connections: sidecar.connections.count() as u64,
+        drained_by_force: sidecar.metrics.drained_by_force.load(Ordering::Relaxed),
+        server_first: server_first(sidecar),
     }
+}
+
+fn server_first(sidecar: &Sidecar) -> Vec<ServerFirst> {
+    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let ports = sidecar.greeters.ports().into_iter().take(MAX_PORTS);
+    let one = |(port, first): (u16, crate::inbound::ServerFirst)| ServerFirst {
+        port: port.into(),
+        callers: small(first.callers),
+        learned_callers: small(first.learned_callers),
+    };
+    ports.map(one).collect()
 }
 
 fn unix(time: SystemTime) -> i64 {

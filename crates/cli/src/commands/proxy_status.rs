@@ -41,6 +41,7 @@ struct Proxy {
     refused: Vec<Refused>,
     certificate: Option<Leaf>,
     open_connections: Option<u64>,
+    drained_by_force: Option<u64>,
     refusals: Vec<Count>,
 }
 
@@ -142,6 +143,9 @@ fn details(proxy: &Proxy) -> String {
     for refused in &proxy.refused {
         let (workload, kind, generation, error) = (&proxy.workload, &refused.r#type, refused.generation, &refused.error);
         text.push_str(&format!("\n{BAD}{workload} refuses {kind} of generation {generation}:{BAD:#} {error}\n"));
+    }
+    if let Some(forced @ 1..) = proxy.drained_by_force {
+        text.push_str(&format!("\n{} cut {forced} connections whose time for draining was over\n", proxy.workload));
     }
     if !proxy.refusals.is_empty() {
         let counts: Vec<String> =

@@ -6,11 +6,15 @@ use axum::response::{IntoResponse, Response};
 use mutua_policy::{ConnectionQuery, QueryError};
 
 use super::Failure;
+use crate::registry::Registry;
 use crate::world::Snapshot;
 
-/// What a workload accepts.
-pub fn explain_workload(snapshot: &Snapshot, workload: &str) -> Result<Response, Failure> {
-    let answer = snapshot.engine.explain_workload(workload).map_err(|error| failure(&error))?;
+/// What a workload accepts, and what its sidecar has learned of its ports.
+pub fn explain_workload(snapshot: &Snapshot, registry: &Registry, workload: &str) -> Result<Response, Failure> {
+    let mut answer = snapshot.engine.explain_workload(workload).map_err(|error| failure(&error))?;
+    if let Ok(name) = answer.workload.parse() {
+        answer.server_first = registry.server_first(&name);
+    }
     Ok(Json(answer).into_response())
 }
 

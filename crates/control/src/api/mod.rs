@@ -198,7 +198,7 @@ struct ExplainQuery {
 async fn explain(State(parts): State<Arc<Parts>>, Query(query): Query<ExplainQuery>) -> Result<Response, Failure> {
     let snapshot = parts.world.current();
     match (query.workload, query.from, query.to) {
-        (Some(workload), None, None) => explain::explain_workload(&snapshot, &workload),
+        (Some(workload), None, None) => explain::explain_workload(&snapshot, &parts.registry, &workload),
         (None, Some(from), Some(to)) => explain::explain_connection(&snapshot, from, to, query.subset),
         _ => Err(Failure::new(StatusCode::BAD_REQUEST, "ask with from and to, or with workload".to_owned())),
     }

@@ -1,7 +1,9 @@
 //! What the API shows, in its JSON form.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use mutua_policy::ServerFirst;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -66,6 +68,10 @@ pub struct ProxyView {
     refused: Vec<RefusedView>,
     certificate: Option<LeafView>,
     open_connections: Option<u64>,
+    /// Connections that it cut because their time for draining was over.
+    drained_by_force: Option<u64>,
+    /// Ports whose server was seen to speak first.
+    server_first: BTreeMap<u16, ServerFirst>,
     refusals: Vec<RefusalCount>,
     recent_refusals: Vec<RefusalView>,
 }
@@ -184,6 +190,8 @@ fn proxy_view(workload: WorkloadName, proxy: &Proxy, revision: Revision) -> Prox
             clock_skew_ms: report.clock_skew_ms,
         }),
         open_connections: proxy.report.as_ref().map(|report| report.open_connections),
+        drained_by_force: proxy.report.as_ref().map(|report| report.drained_by_force),
+        server_first: proxy.report.as_ref().map(|report| report.server_first.clone()).unwrap_or_default(),
         refusals: counts
             .map(|((code, direction), count)| RefusalCount { code: code.clone(), direction: direction.clone(), count: *count })
             .collect(),

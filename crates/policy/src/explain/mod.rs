@@ -7,4 +7,4 @@ mod target;
 mod workload;
 
 pub use connection::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer};
-pub use workload::WorkloadAnswer;
+pub use workload::{ServerFirst, WorkloadAnswer};

@@ -19,8 +19,22 @@ pub struct WorkloadAnswer {
     pub mode: MtlsMode,
     /// Every known port.
     pub ports: BTreeMap<u16, MtlsMode>,
+    /// Ports whose server speaks first, so that a silent caller without TLS is greeted, as the workload's sidecar has
+    /// learned. No rule: only a control plane that hears of it fills it in.
+    #[serde(rename = "serverFirst", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub server_first: BTreeMap<u16, ServerFirst>,
     /// Why.
     pub trace: Vec<Step>,
+}
+
+/// What was learned of a port whose server speaks first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerFirst {
+    /// Callers that were greeted first at their last connection.
+    pub callers: u32,
+    /// Those of them that are not waited for any more at length.
+    pub learned_callers: u32,
 }
 
 impl Engine {
@@ -38,6 +52,13 @@ impl Engine {
         if !workload.sidecar {
             trace.push(Step::of_default("sidecar.none", "no sidecar: nothing enforces this mode, plaintext reaches it"));
         }
-        Ok(WorkloadAnswer { workload: workload.full_name(), sidecar: workload.sidecar, mode: effective.mode, ports, trace })
+        Ok(WorkloadAnswer {
+            workload: workload.full_name(),
+            sidecar: workload.sidecar,
+            mode: effective.mode,
+            ports,
+            server_first: BTreeMap::new(),
+            trace,
+        })
     }
 }

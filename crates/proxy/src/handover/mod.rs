@@ -123,6 +123,7 @@ fn give(mut stream: UnixStream, sockets: &[Named]) -> io::Result<Successor> {
     stream.set_write_timeout(Some(MOMENT))?;
     stream.set_read_timeout(Some(PATIENCE + MOMENT))?;
     passing::send(&stream, sockets)?;
+    tracing::info!("a successor has the listening sockets; this sidecar accepts connections until that one does");
     let mut word = [0];
     stream.read_exact(&mut word).map_err(|error| match error.kind() {
         io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it ended before it accepted connections"),

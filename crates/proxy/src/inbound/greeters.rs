@@ -1,7 +1,7 @@
 //! Where the server speaks first: learned from the first connections of a port, so that later callers need not be waited
 //! for. Kept per caller, because a caller that begins mutual TLS must never be overtaken by the application's greeting.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -63,16 +63,30 @@ impl Greeters {
     /// What was learned of `port`; `None` where no server has spoken first.
     #[must_use]
     pub fn port(&self, port: u16) -> Option<ServerFirst> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts: Vec<u8> = known.iter().filter(|((of, _), _)| *of == port).map(|(_, count)| *count).collect();
-        let milliseconds = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-        (!counts.is_empty()).then(|| ServerFirst {
-            callers: counts.len(),
-            learned_callers: counts.iter().filter(|count| **count >= LEARNED_AFTER).count(),
-            wait_ms: milliseconds(SILENCE),
-            learned_wait_ms: milliseconds(LEARNED_SILENCE),
-        })
+        self.ports().remove(&port)
     }
+
+    /// What was learned of every port whose server has spoken first.
+    #[must_use]
+    pub fn ports(&self) -> BTreeMap<u16, ServerFirst> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ports = BTreeMap::new();
+        for ((port, _), count) in known.iter() {
+            let of = ports.entry(*port).or_insert(ServerFirst {
+                callers: 0,
+                learned_callers: 0,
+                wait_ms: milliseconds(SILENCE),
+                learned_wait_ms: milliseconds(LEARNED_SILENCE),
+            });
+            of.callers += 1;
+            of.learned_callers += usize::from(*count >= LEARNED_AFTER);
+        }
+        ports
+    }
+}
+
+fn milliseconds(wait: Duration) -> u64 {
+    u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

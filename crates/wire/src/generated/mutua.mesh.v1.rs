@@ -245,6 +245,24 @@ pub struct ProxyReport {
     /// NotBefore of the leaf it shows, Unix seconds.
     #[prost(int64, tag = "11")]
     pub certificate_not_before: i64,
+    /// Connections cut since it runs because a new policy did not allow them and their time for draining was over.
+    #[prost(uint64, tag = "12")]
+    pub drained_by_force: u64,
+    /// Ports whose server was seen to speak first, to callers without TLS; at most 64.
+    #[prost(message, repeated, tag = "13")]
+    pub server_first: ::prost::alloc::vec::Vec<ServerFirst>,
+}
+/// A port whose server speaks first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ServerFirst {
+    #[prost(uint32, tag = "1")]
+    pub port: u32,
+    /// Callers that were greeted first at their last connection.
+    #[prost(uint32, tag = "2")]
+    pub callers: u32,
+    /// Those of them that are not waited for any more at length.
+    #[prost(uint32, tag = "3")]
+    pub learned_callers: u32,
 }
 /// Connections refused since the last report, by reason.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -81,6 +81,13 @@ pub fn workload(answer: &WorkloadAnswer, inputs: Option<&Inputs>) -> String {
         let rows = answer.ports.iter().map(|(port, mode)| vec![port.to_string(), mode.to_string()]).collect();
         text.push_str(&table(&["port", "mode"], rows));
     }
+    for (port, first) in &answer.server_first {
+        let (greeted, known) = (first.callers, first.learned_callers);
+        text.push_str(&format!(
+            "\nPort {port}: the server speaks first, as its sidecar has learned: {greeted} plaintext callers were greeted, {known} \
+             of them are known for it and hardly waited for.\n"
+        ));
+    }
     text + &format!("\n{HEAD}because{HEAD:#}\n") + &steps::show(answer.trace.iter(), inputs)
 }
 
