@@ -34,7 +34,7 @@ pub struct Record {
     pub phase: Phase,
     /// Since when it stands there. For a complete change: from when receivers were told to accept the new only.
     pub since: SystemTime,
-    /// When every proxy connected had acknowledged the last stage.
+    /// When every proxy connected had acknowledged the last stage, those left behind included.
     pub enforced: Option<SystemTime>,
     /// The proxies that are waited for, as far as they are named.
     pub waiting_for: Vec<WorkloadName>,
@@ -102,6 +102,14 @@ enum Waited {
     NewStage,
 }
 
+/// What a leader looks at and writes to.
+struct Leader {
+    world: Arc<World>,
+    registry: Arc<Registry>,
+    rollouts: Arc<Rollouts>,
+    bound: Duration,
+}
+
 /// Leads until `shutdown`. A stage is waited for at most `bound`.
 pub async fn lead(
     world: Arc<World>,
@@ -110,56 +118,76 @@ pub async fn lead(
     bound: Duration,
     shutdown: CancellationToken,
 ) {
-    let mut stages = world.follow();
-    let mut earliest = Instant::now() + if world.stage().phase == Phase::Complete { Duration::ZERO } else { RETURN };
-    loop {
-        let stage = Arc::clone(&stages.borrow_and_update());
-        rollouts.enter(&stage);
-        let waited = tokio::select! {
-            () = shutdown.cancelled() => return,
-            changed = stages.changed() => if changed.is_ok() { Waited::NewStage } else { return },
-            waited = wait(&stage, &registry, &rollouts, earliest, bound) => waited,
-        };
-        match waited {
-            Waited::NewStage => continue,
-            Waited::Acknowledged => rollouts.note(&stage, |record| {
-                record.waiting_for.clear();
-                record.enforced = (stage.phase == Phase::Complete).then(SystemTime::now);
-            }),
-            Waited::LeftBehind(laggards) => {
-                let (generation, phase, count) = (stage.target.generation, stage.phase, laggards.len());
-                let named = laggards.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                tracing::warn!(generation, %phase, count, named, "proxies did not acknowledge in time and are left behind");
-                rollouts.note(&stage, |record| {
-                    record.waiting_for.clear();
-                    record.left_behind.extend(laggards.into_iter().map(|name| (name, stage.phase)));
-                });
-            }
-        }
-        earliest = Instant::now();
-        world.advance(stage.revision());
-        if stage.phase == Phase::Complete {
-            // Nothing is left to do until the next change.
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                changed = stages.changed() => if changed.is_err() { return },
-            }
-        }
+    let leader = Leader { world, registry, rollouts, bound };
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = leader.lead() => {}
     }
 }
 
-async fn wait(stage: &Stage, registry: &Registry, rollouts: &Rollouts, earliest: Instant, bound: Duration) -> Waited {
-    let deadline = Instant::now().max(earliest) + bound;
-    loop {
-        let behind = registry.behind(stage.revision(), MAX_NAMED, SystemTime::now());
-        let now = Instant::now();
-        if behind.is_empty() && now >= earliest {
-            return Waited::Acknowledged;
+impl Leader {
+    async fn lead(&self) {
+        let mut stages = self.world.follow();
+        let mut earliest = Instant::now() + if self.world.stage().phase == Phase::Complete { Duration::ZERO } else { RETURN };
+        loop {
+            let stage = Arc::clone(&stages.borrow_and_update());
+            self.rollouts.enter(&stage);
+            let waited = tokio::select! {
+                changed = stages.changed() => if changed.is_ok() { Waited::NewStage } else { return },
+                waited = self.wait(&stage, earliest) => waited,
+            };
+            match waited {
+                Waited::NewStage => continue,
+                Waited::Acknowledged => {}
+                Waited::LeftBehind(laggards) => self.leave_behind(&stage, laggards),
+            }
+            earliest = Instant::now();
+            if stage.phase != Phase::Complete {
+                self.world.advance(stage.revision());
+                continue;
+            }
+            // Nothing is left to do until the next change, but to say from when on all enforce it.
+            tokio::select! {
+                changed = stages.changed() => if changed.is_err() { return },
+                () = self.enforced(&stage) => if stages.changed().await.is_err() { return },
+            }
         }
-        if now >= deadline {
-            return Waited::LeftBehind(behind);
+    }
+
+    async fn wait(&self, stage: &Stage, earliest: Instant) -> Waited {
+        let deadline = Instant::now().max(earliest) + self.bound;
+        loop {
+            let behind = self.behind(stage);
+            let now = Instant::now();
+            if behind.is_empty() && now >= earliest {
+                return Waited::Acknowledged;
+            }
+            if now >= deadline {
+                return Waited::LeftBehind(behind);
+            }
+            tokio::time::sleep(LOOK).await;
         }
-        rollouts.note(stage, |record| record.waiting_for = behind);
-        tokio::time::sleep(LOOK).await;
+    }
+
+    /// The proxies that are waited for, which the record names from now on.
+    fn behind(&self, stage: &Stage) -> Vec<WorkloadName> {
+        let behind = self.registry.behind(stage.revision(), MAX_NAMED, SystemTime::now());
+        self.rollouts.note(stage, |record| record.waiting_for.clone_from(&behind));
+        behind
+    }
+
+    fn leave_behind(&self, stage: &Stage, laggards: Vec<WorkloadName>) {
+        let (generation, phase, count) = (stage.target.generation, stage.phase, laggards.len());
+        let named = laggards.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::warn!(generation, %phase, count, named, "proxies did not acknowledge in time and are left behind");
+        self.rollouts.note(stage, |record| record.left_behind.extend(laggards.into_iter().map(|name| (name, phase))));
+    }
+
+    /// Waits, however long, until every connected proxy enforces the completed change.
+    async fn enforced(&self, stage: &Stage) {
+        while !self.behind(stage).is_empty() {
+            tokio::time::sleep(LOOK).await;
+        }
+        self.rollouts.note(stage, |record| record.enforced = Some(SystemTime::now()));
     }
 }

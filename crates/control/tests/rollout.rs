@@ -91,7 +91,7 @@ async fn receivers_widen_senders_switch_receivers_tighten() {
 async fn a_proxy_that_does_not_acknowledge_is_named_and_left_behind() {
     let mesh = begun_with("DISABLE", Duration::from_millis(1500)).await;
     let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
-    let (mut front, _stuck) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
+    let (mut front, mut stuck) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
     mesh.write("policy.yaml", &policy("STRICT"));
     let mut seen = Vec::new();
     while seen.last() != Some(&Mode::Strict) {
@@ -106,6 +106,19 @@ async fn a_proxy_that_does_not_acknowledge_is_named_and_left_behind() {
     let left = rollouts[0]["leftBehind"].as_array().expect("a list");
     assert!(left.contains(&serde_json::json!({"workload": "shop/back", "phase": "widen"})), "{rollouts}");
     assert!(!left.iter().any(|one| one["workload"] == "shop/front"), "{rollouts}");
+
+    let waits = |rollouts: &serde_json::Value| rollouts[0]["waitingFor"] == serde_json::json!(["shop/back"]);
+    let rollouts = mesh.until("/api/v1/rollouts", waits).await;
+    assert!(rollouts[0]["enforced"].is_null(), "back accepts still what it did: {rollouts}");
+    let mut told = Vec::new();
+    while told.last() != Some(&Mode::Strict) {
+        let late = stuck.next().await.expect("what it has not acknowledged");
+        if !switches(&late) {
+            told.push(mode(&late));
+        }
+        stuck.ack(&late).await;
+    }
+    mesh.until("/api/v1/rollouts", |rollouts| !rollouts[0]["enforced"].is_null()).await;
 }
 
 #[tokio::test]

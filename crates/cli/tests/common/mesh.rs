@@ -2,6 +2,7 @@
 //! somebody who means no good.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -22,6 +23,8 @@ pub const EVIL: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 13);
 pub const SIDE: Ipv4Addr = Ipv4Addr::new(10, 91, 0, 14);
 /// The service in front of the application.
 pub const SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 96, 0, 10), 80);
+/// Where the control plane listens.
+pub const CONTROL_PORT: u16 = 15012;
 /// The application's own port.
 pub const PORT: u16 = 8080;
 
@@ -75,6 +78,8 @@ pub struct Mesh {
     pub network: Network,
     control: Mutex<Option<Process>>,
     options: Vec<String>,
+    /// Where sidecars reach the control plane, unless it is at [`CONTROL_PORT`] itself.
+    pub relays: HashMap<String, u16>,
     /// How connections to the application ended.
     pub seen: Arc<Mutex<Vec<Seen>>>,
 }
@@ -90,7 +95,7 @@ impl Mesh {
         std::fs::write(folder.join("config/shop.yaml"), CONFIG).expect("written");
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let control = Mutex::default();
-        let mesh = Self { folder: folder.to_owned(), network, control, options, seen: Arc::default() };
+        let mesh = Self { folder: folder.to_owned(), network, control, options, relays: HashMap::new(), seen: Arc::default() };
         mesh.start_control_plane();
         for host in ["shop/front", "shop/back", "shop/side"] {
             let mut command = Command::new(MUTUA);
@@ -124,7 +129,7 @@ impl Mesh {
     pub fn start_control_plane(&self) {
         let mut command = Command::new(MUTUA);
         command.arg("control-plane").arg("--config").arg(self.folder.join("config"));
-        command.arg("--state").arg(self.folder.join("control")).arg("--listen").arg(format!("{CONTROL}:15012"));
+        command.arg("--state").arg(self.folder.join("control")).arg("--listen").arg(format!("{CONTROL}:{CONTROL_PORT}"));
         command.args(&self.options).stdout(Stdio::null()).stderr(self.log("control"));
         let before = self.said("control").matches("the control plane is ready").count();
         let started = self.network.host("shop/control").unwrap().namespace.spawn("control plane", &mut command);
@@ -139,9 +144,11 @@ impl Mesh {
 
     /// Replaces the policy of the namespace.
     pub fn policy(&self, mode: &str) {
-        let text = format!(
-            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: default, namespace: shop}}\nspec: {{mtls: {{mode: {mode}}}}}\n"
-        );
+        self.rules(&peer_authentication(mode));
+    }
+
+    /// Replaces all policies.
+    pub fn rules(&self, text: &str) {
         let (draft, path) = (self.folder.join("config/.draft"), self.folder.join("config/policy.yaml"));
         std::fs::write(&draft, text).expect("written");
         std::fs::rename(draft, path).expect("renamed");
@@ -159,6 +166,7 @@ impl Mesh {
 
     /// As [`Mesh::sidecar`], with a state folder of its own.
     pub fn sidecar_at(&self, name: &str, state: &Path, wrapper: &[&str], more: &[&str]) -> Process {
+        let port = self.relays.get(name).copied().unwrap_or(CONTROL_PORT);
         let mut command = self.wrapped(wrapper);
         let token = self.folder.join(format!("token-{name}"));
         if !state.join("key.pem").exists() {
@@ -169,7 +177,7 @@ impl Mesh {
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
             std::fs::write(&token, output.stdout).expect("written");
         }
-        command.args(["proxy", "--workload", &format!("shop/{name}"), "--control-plane", &format!("{CONTROL}:15012")]);
+        command.args(["proxy", "--workload", &format!("shop/{name}"), "--control-plane", &format!("{CONTROL}:{port}")]);
         command.arg("--ca-root").arg(self.folder.join("control/root-cert.pem")).arg("--token-file").arg(token);
         command.arg("--state").arg(state).args(["--mark", "0x539"]).args(more);
         command.stdout(self.log(name)).stderr(self.log(name));
@@ -195,12 +203,12 @@ impl Mesh {
     }
 
     pub fn page(&self, name: &str, path: &str) -> Option<String> {
-        let mut stream = UnixStream::connect(self.state(name).join("admin.sock")).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: sidecar\r\n\r\n").as_bytes()).ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
-        text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
+        get(&self.state(name).join("admin.sock"), path)
+    }
+
+    /// An answer of the control plane's API.
+    pub fn api(&self, path: &str) -> Option<Value> {
+        serde_json::from_str(&get(&self.folder.join("control/api.sock"), path)?).ok()
     }
 
     /// Refusals of a sidecar by reason, as its metrics tell.
@@ -250,6 +258,25 @@ impl Mesh {
             }
         });
     }
+}
+
+/// The policy of the namespace.
+pub fn peer_authentication(mode: &str) -> String {
+    format!(
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: default, namespace: shop}}\n\
+         spec: {{mtls: {{mode: {mode}}}}}\n"
+    )
+}
+
+/// Asks over a socket of the file system.
+fn get(socket: &Path, path: &str) -> Option<String> {
+    let mut stream = UnixStream::connect(socket).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut text = String::new();
+    stream.read_to_string(&mut text).ok()?;
+    text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned())
 }
 
 fn answer(mut stream: TcpStream, seen: &Mutex<Vec<Seen>>) {
