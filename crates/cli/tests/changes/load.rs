@@ -76,6 +76,9 @@ fn connect(to: impl Into<SocketAddr>) -> std::io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Traffic of one kind, until it is over.
+type Work = fn(&Load);
+
 /// Ends the traffic when it is dropped.
 pub struct Ending<'a>(&'a Load);
 
@@ -100,7 +103,7 @@ pub struct Load {
 impl Load {
     /// Starts all of it.
     pub fn start<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>, mesh: &'scope Mesh) {
-        let works: [(&str, fn(&Self)); 5] = [
+        let works: [(&str, Work); 5] = [
             ("shop/front", Self::kept),
             ("shop/front", Self::single),
             ("shop/front", Self::raw),
