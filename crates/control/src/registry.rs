@@ -16,8 +16,10 @@ use crate::revision::Revision;
 
 /// How many proxies are remembered; the one that left longest ago is forgotten first.
 const MAX_PROXIES: usize = 50_000;
-/// How long a proxy that has left is waited for.
+/// How long a proxy that has left is waited for: it may only be opening another stream.
 const MOMENT: Duration = Duration::from_secs(1);
+/// How long a proxy is waited for whose connection broke: it pauses for up to 5 s between two attempts.
+const LOST: Duration = Duration::from_secs(10);
 /// How many kinds of refusals (code and direction) are counted per proxy.
 const MAX_CODES: usize = 64;
 /// How many refusals are kept with their peer, per proxy.
@@ -45,6 +47,8 @@ pub struct Proxy {
     pub since: Option<SystemTime>,
     /// Whether its discovery stream is open.
     pub connected: bool,
+    /// Whether the last stream ended without its doing.
+    pub lost: bool,
     /// How far it has come with the configuration.
     pub progress: Progress,
     /// The software it runs, as it says.
@@ -115,10 +119,12 @@ impl Registry {
         Ticket { workload: workload.clone(), connection }
     }
 
-    /// Its stream has ended. Nothing happens when it has connected again meanwhile.
-    pub fn disconnect(&self, ticket: &Ticket, now: SystemTime) {
+    /// Its stream has ended: by its own doing, or the connection was `lost`. Nothing happens when it has connected again
+    /// meanwhile.
+    pub fn disconnect(&self, ticket: &Ticket, lost: bool, now: SystemTime) {
         self.change(ticket, |proxy| {
             proxy.connected = false;
+            proxy.lost = lost;
             proxy.since = Some(now);
         });
     }
@@ -172,14 +178,21 @@ impl Registry {
         connected.fold((0, 0), |(all, current), proxy| (all + 1, current + usize::from(proxy.progress.acknowledged >= revision)))
     }
 
+    /// Whether each of these workloads has a proxy connected.
+    #[must_use]
+    pub fn all_connected(&self, names: &[&WorkloadName]) -> bool {
+        let inner = self.lock();
+        names.iter().all(|name| inner.proxies.get(*name).is_some_and(|proxy| proxy.connected))
+    }
+
     /// The proxies that do not hold everything of the stage `revision`, at most `most` of them. A proxy that has left a
-    /// moment ago counts: it may be back at once.
+    /// moment ago counts, or that was lost a while ago: it may be back.
     #[must_use]
     pub fn behind(&self, revision: Revision, most: usize, now: SystemTime) -> Vec<WorkloadName> {
         let inner = self.lock();
         let counts = |proxy: &Proxy| {
             let since = proxy.since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default();
-            proxy.connected || since < MOMENT
+            proxy.connected || since < if proxy.lost { LOST } else { MOMENT }
         };
         let present = inner.proxies.iter().filter(|(_, proxy)| counts(proxy));
         present.filter(|(_, proxy)| proxy.progress.acknowledged < revision).map(|(name, _)| name.clone()).take(most).collect()
@@ -266,17 +279,23 @@ mod tests {
         let now = SystemTime::now();
         let old = registry.connect(&front(), "spiffe://a/ns/shop/sa/front", "1.2.3.4:5", "1", now);
         let new = registry.connect(&front(), "spiffe://a/ns/shop/sa/front", "1.2.3.4:6", "1", now);
-        registry.disconnect(&old, now);
+        registry.disconnect(&old, false, now);
         registry.progress(&old, Progress { sent: complete(9), acknowledged: complete(9), refused: vec![] });
         let proxy = &registry.proxies()[&front()];
         assert!(proxy.connected && proxy.progress.sent == Revision::default() && proxy.address == "1.2.3.4:6");
         registry.progress(&new, Progress { sent: complete(3), acknowledged: complete(3), refused: vec![] });
         assert_eq!((registry.counts(complete(3)), registry.counts(complete(4))), ((1, 1), (1, 0)));
         assert_eq!((registry.behind(complete(3), 9, now), registry.behind(complete(4), 9, now)), (vec![], vec![front()]));
-        registry.disconnect(&new, now);
+        registry.disconnect(&new, false, now);
         assert_eq!(registry.counts(complete(3)), (0, 0));
         assert_eq!(registry.behind(complete(4), 9, now), [front()], "it may be back at once");
         assert_eq!(registry.behind(complete(4), 9, now + MOMENT), []);
+        let again = registry.connect(&front(), "spiffe://a/ns/shop/sa/front", "1.2.3.4:7", "1", now);
+        assert!(registry.all_connected(&[&front()]) && !registry.all_connected(&[&WorkloadName::new("shop", "back")]));
+        registry.disconnect(&again, true, now);
+        assert!(!registry.all_connected(&[&front()]));
+        assert_eq!(registry.behind(complete(4), 9, now + MOMENT), [front()], "its connection broke");
+        assert_eq!(registry.behind(complete(4), 9, now + LOST), []);
     }
 
     #[test]

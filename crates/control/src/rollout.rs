@@ -16,8 +16,9 @@ use crate::world::stage::Stage;
 
 /// How often acknowledgements are looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// After a restart in the middle of a change, how long proxies get to come back before their silence means anything.
-const RETURN: Duration = Duration::from_secs(3);
+/// After a restart in the middle of a change, how long proxies get to come back before their absence means anything: they
+/// pause for up to 5 s between two attempts.
+const RETURN: Duration = Duration::from_secs(10);
 /// How many changes are remembered.
 const MAX_RECORDS: usize = 50;
 /// How many laggards are named.
@@ -128,20 +129,22 @@ pub async fn lead(
 impl Leader {
     async fn lead(&self) {
         let mut stages = self.world.follow();
-        let mut earliest = Instant::now() + if self.world.stage().phase == Phase::Complete { Duration::ZERO } else { RETURN };
+        if self.world.stage().phase != Phase::Complete {
+            self.rollouts.enter(&self.world.stage());
+            self.all_back().await;
+        }
         loop {
             let stage = Arc::clone(&stages.borrow_and_update());
             self.rollouts.enter(&stage);
             let waited = tokio::select! {
                 changed = stages.changed() => if changed.is_ok() { Waited::NewStage } else { return },
-                waited = self.wait(&stage, earliest) => waited,
+                waited = self.wait(&stage) => waited,
             };
             match waited {
                 Waited::NewStage => continue,
                 Waited::Acknowledged => {}
                 Waited::LeftBehind(laggards) => self.leave_behind(&stage, laggards),
             }
-            earliest = Instant::now();
             if stage.phase != Phase::Complete {
                 self.world.advance(stage.revision());
                 continue;
@@ -154,15 +157,25 @@ impl Leader {
         }
     }
 
-    async fn wait(&self, stage: &Stage, earliest: Instant) -> Waited {
-        let deadline = Instant::now().max(earliest) + self.bound;
+    /// Waits until every workload that has a sidecar is back, or has had the time for it.
+    async fn all_back(&self) {
+        let deadline = Instant::now() + RETURN;
+        let snapshot = self.world.current();
+        let expected = snapshot.members().filter(|member| member.sidecar && snapshot.identity_of(member).is_ok());
+        let expected: Vec<&WorkloadName> = expected.map(|member| &member.name).collect();
+        while Instant::now() < deadline && !self.registry.all_connected(&expected) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    async fn wait(&self, stage: &Stage) -> Waited {
+        let deadline = Instant::now() + self.bound;
         loop {
             let behind = self.behind(stage);
-            let now = Instant::now();
-            if behind.is_empty() && now >= earliest {
+            if behind.is_empty() {
                 return Waited::Acknowledged;
             }
-            if now >= deadline {
+            if Instant::now() >= deadline {
                 return Waited::LeftBehind(behind);
             }
             tokio::time::sleep(LOOK).await;

@@ -9,7 +9,7 @@ use mutua_wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::authorize::{entitled, identity, named_workload};
 use super::subscriptions::Subscriptions;
@@ -137,7 +137,8 @@ async fn run(
         ticket: ticket.clone(),
     };
     let ended = stream.serve(first).await;
-    registry.disconnect(&ticket, SystemTime::now());
+    let lost = ended.as_ref().is_err_and(|status| status.code() != Code::Cancelled);
+    registry.disconnect(&ticket, lost, SystemTime::now());
     match ended {
         Ok(()) => tracing::info!(%workload, "a proxy has left"),
         Err(status) => {
