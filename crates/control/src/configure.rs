@@ -5,18 +5,41 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mutua_identity::Ca;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::revision::Phase;
 use crate::sign::reroot;
 use crate::source::watch::Watch;
-use crate::source::{Reading, Sink, Source};
+use crate::source::{NoWayBack, Reading, Rejected, Sink, Source};
 use crate::start::{Parts, ROOT_FILE};
 use crate::state::{PUBLIC, StateDir};
 use crate::world::ApplyError;
 
 /// How often a generation that could not be recorded (a full disk) is tried again.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// Why a change is not taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAborted {
+    /// None is under way.
+    #[error(
+        "no change is under way; to go back to an earlier configuration put the earlier files back: that goes through its stages as well"
+    )]
+    NothingUnderWay,
+    /// The configuration from before is not there.
+    #[error(transparent)]
+    NoWayBack(#[from] NoWayBack),
+    /// The way back cannot be begun.
+    #[error(transparent)]
+    Apply(#[from] ApplyError),
+    /// The control plane is stopping.
+    #[error("the control plane is stopping")]
+    Stopping,
+}
+
+/// Asks for the change under way to be taken back.
+pub type Abort = oneshot::Sender<Result<(), NotAborted>>;
 
 /// Where configuration comes from and where its status goes.
 pub struct Configuration<S, K> {
@@ -28,6 +51,8 @@ pub struct Configuration<S, K> {
     pub reading: Reading,
     /// The state folder.
     pub state: Arc<StateDir>,
+    /// Those who ask for the change under way to be taken back.
+    pub aborts: mpsc::Receiver<Abort>,
 }
 
 enum Event {
@@ -35,6 +60,7 @@ enum Event {
     SigningCa,
     Retry,
     Stage,
+    Abort(Abort),
 }
 
 /// Follows the source, and the signing CA's folder when there is one, until `shutdown`.
@@ -47,10 +73,9 @@ pub async fn reread<S: Source, K: Sink>(
     let mut ca_watch = ca_dir.as_deref().map(Watch::new);
     let mut stages = parts.world.follow();
     let mut pending: Option<Reading> = None;
+    configuration.source.keep(&configuration.reading);
     configuration.source.in_force(&configuration.reading);
-    if parts.world.stage().phase == Phase::Complete {
-        configuration.source.completed();
-    }
+    configuration.source.needed(&parts.world.needed());
     tell(&configuration.sink, parts).await;
     loop {
         let event = tokio::select! {
@@ -58,6 +83,7 @@ pub async fn reread<S: Source, K: Sink>(
             reading = configuration.source.next() => Event::Content(reading),
             () = changed(&mut ca_watch) => Event::SigningCa,
             Ok(()) = stages.changed() => Event::Stage,
+            Some(abort) = configuration.aborts.recv() => Event::Abort(abort),
             () = parts.retrust.notified() => Event::Retry,
             () = tokio::time::sleep(RETRY), if pending.is_some() => Event::Retry,
         };
@@ -65,9 +91,15 @@ pub async fn reread<S: Source, K: Sink>(
         let reading = match event {
             Event::Content(reading) => reading,
             Event::Stage => {
-                if stages.borrow_and_update().phase == Phase::Complete {
-                    configuration.source.completed();
-                }
+                stages.mark_unchanged();
+                configuration.source.needed(&parts.world.needed());
+                continue;
+            }
+            Event::Abort(reply) => {
+                pending = None;
+                // Whoever asked may have gone away.
+                let _ = reply.send(take_back(&mut configuration, parts));
+                tell(&configuration.sink, parts).await;
                 continue;
             }
             Event::Retry => pending.take().unwrap_or_else(|| configuration.reading.clone()),
@@ -90,6 +122,9 @@ pub async fn reread<S: Source, K: Sink>(
 /// Puts a reading into force. Returns it when that is to be tried again.
 fn apply<S: Source, K: Sink>(configuration: &mut Configuration<S, K>, parts: &Parts, reading: Reading) -> Option<Reading> {
     let ca = parts.ca.load();
+    if reading.mesh.is_ok() {
+        configuration.source.keep(&reading);
+    }
     match parts.world.apply(&reading, &parts.trust()) {
         Ok(changed) => {
             if changed {
@@ -118,6 +153,20 @@ fn apply<S: Source, K: Sink>(configuration: &mut Configuration<S, K>, parts: &Pa
             matches!(error, ApplyError::State(_)).then_some(reading)
         }
     }
+}
+
+/// Leads the mesh back to what was in force at both ends before the changes under way, through stages as well.
+fn take_back<S: Source, K>(configuration: &mut Configuration<S, K>, parts: &Parts) -> Result<(), NotAborted> {
+    let stage = parts.world.stage();
+    let oldest = stage.accepted.first().filter(|_| stage.phase != Phase::Complete).ok_or(NotAborted::NothingUnderWay)?;
+    let reading = configuration.source.give_up(&oldest.content)?;
+    parts.world.apply(&reading, &parts.trust())?;
+    parts.world.note_rejected(&Rejected::given_up());
+    parts.rollouts.aborted(stage.target.generation);
+    configuration.reading = reading;
+    let (aborted, generation) = (stage.target.generation, parts.world.current().generation);
+    tracing::warn!(aborted, generation, "the change under way is taken back, as asked");
+    Ok(())
 }
 
 fn write_roots(state: &StateDir, ca: &Ca) {

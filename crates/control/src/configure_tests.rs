@@ -30,8 +30,16 @@ impl Source for Scripted {
         let _ = self.heard.send(format!("in force {}", reading.digest));
     }
 
-    fn completed(&mut self) {
-        let _ = self.heard.send("completed".to_owned());
+    fn keep(&mut self, reading: &Reading) {
+        let _ = self.heard.send(format!("keep {}", reading.digest));
+    }
+
+    fn needed(&mut self, digests: &[String]) {
+        let _ = self.heard.send(format!("needed {}", digests.join(" ")));
+    }
+
+    fn give_up(&mut self, back_to: &str) -> Result<Reading, NoWayBack> {
+        Ok(valid(back_to))
     }
 }
 
@@ -64,12 +72,12 @@ fn invalid(digest: &str) -> Reading {
 async fn valid_readings_come_into_force_and_invalid_ones_are_told_of() {
     let folder = tempfile::tempdir().expect("a folder");
     let state = Arc::new(StateDir::open(folder.path()).expect("opened"));
-    let parts = crate::start::parts_for_tests(&state, &valid("a"), None);
+    let (parts, aborts) = crate::start::parts_for_tests(&state, &valid("a"), None);
     let (say, readings) = mpsc::channel(1);
     let (heard, mut hear) = mpsc::unbounded_channel();
     let (show, mut shown) = watch::channel(None);
     let source = Scripted { readings, heard };
-    let configuration = Configuration { source, sink: Shown(show), reading: valid("a"), state };
+    let configuration = Configuration { source, sink: Shown(show), reading: valid("a"), state, aborts };
     let shutdown = CancellationToken::new();
     let stop = shutdown.clone();
     let running = tokio::spawn(async move { reread(configuration, &parts, None, stop).await });
@@ -88,7 +96,7 @@ async fn valid_readings_come_into_force_and_invalid_ones_are_told_of() {
     assert_eq!((status.generation, status.rejected.as_deref(), status.diagnostics.len()), (1, Some("1 error"), 1));
     say.send(valid("c")).await.expect("taken");
     until(|status| status.generation == 2 && status.rejected.is_none() && status.diagnostics.is_empty()).await;
-    for expected in ["in force a", "completed", "in force c", "completed"] {
+    for expected in ["keep a", "in force a", "needed a a", "keep c", "in force c", "needed c c"] {
         assert_eq!(hear.recv().await.as_deref(), Some(expected));
     }
     shutdown.cancel();
@@ -106,12 +114,13 @@ async fn another_signer_under_the_same_roots_renews_the_own_certificate() {
 
     let folder = tempfile::tempdir().expect("a folder");
     let state = Arc::new(StateDir::open(folder.path()).expect("opened"));
-    let parts = Arc::new(crate::start::parts_for_tests(&state, &valid("a"), Some(plugged)));
+    let (parts, aborts) = crate::start::parts_for_tests(&state, &valid("a"), Some(plugged));
+    let parts = Arc::new(parts);
     let (_say, readings) = mpsc::channel(1);
     let (heard, mut hear) = mpsc::unbounded_channel();
     let (show, _shown) = watch::channel(None);
     let source = Scripted { readings, heard };
-    let configuration = Configuration { source, sink: Shown(show), reading: valid("a"), state };
+    let configuration = Configuration { source, sink: Shown(show), reading: valid("a"), state, aborts };
     let shutdown = CancellationToken::new();
     tokio::spawn(Arc::clone(&parts.keeper).keep(shutdown.clone()));
     let (leading, stop) = (Arc::clone(&parts), shutdown.clone());

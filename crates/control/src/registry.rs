@@ -18,8 +18,6 @@ use crate::revision::Revision;
 const MAX_PROXIES: usize = 50_000;
 /// How long a proxy that has left is waited for: it may only be opening another stream.
 const MOMENT: Duration = Duration::from_secs(1);
-/// How long a proxy is waited for whose connection broke: it pauses for up to 5 s between two attempts.
-const LOST: Duration = Duration::from_secs(10);
 /// How many kinds of refusals (code and direction) are counted per proxy.
 const MAX_CODES: usize = 64;
 /// How many refusals are kept with their peer, per proxy.
@@ -186,13 +184,13 @@ impl Registry {
     }
 
     /// The proxies that do not hold everything of the stage `revision`, at most `most` of them. A proxy that has left a
-    /// moment ago counts, or that was lost a while ago: it may be back.
+    /// moment ago counts, or that was lost less than `patience` ago: it may be back.
     #[must_use]
-    pub fn behind(&self, revision: Revision, most: usize, now: SystemTime) -> Vec<WorkloadName> {
+    pub fn behind(&self, revision: Revision, most: usize, patience: Duration, now: SystemTime) -> Vec<WorkloadName> {
         let inner = self.lock();
         let counts = |proxy: &Proxy| {
             let since = proxy.since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default();
-            proxy.connected || since < if proxy.lost { LOST } else { MOMENT }
+            proxy.connected || since < if proxy.lost { patience } else { MOMENT }
         };
         let present = inner.proxies.iter().filter(|(_, proxy)| counts(proxy));
         present.filter(|(_, proxy)| proxy.progress.acknowledged < revision).map(|(name, _)| name.clone()).take(most).collect()
@@ -265,6 +263,8 @@ mod tests {
     use super::*;
     use crate::revision::Phase;
 
+    const PATIENCE: Duration = Duration::from_secs(10);
+
     fn complete(generation: u64) -> Revision {
         Revision::new(generation, Phase::Complete)
     }
@@ -285,17 +285,20 @@ mod tests {
         assert!(proxy.connected && proxy.progress.sent == Revision::default() && proxy.address == "1.2.3.4:6");
         registry.progress(&new, Progress { sent: complete(3), acknowledged: complete(3), refused: vec![] });
         assert_eq!((registry.counts(complete(3)), registry.counts(complete(4))), ((1, 1), (1, 0)));
-        assert_eq!((registry.behind(complete(3), 9, now), registry.behind(complete(4), 9, now)), (vec![], vec![front()]));
+        assert_eq!(
+            (registry.behind(complete(3), 9, PATIENCE, now), registry.behind(complete(4), 9, PATIENCE, now)),
+            (vec![], vec![front()])
+        );
         registry.disconnect(&new, false, now);
         assert_eq!(registry.counts(complete(3)), (0, 0));
-        assert_eq!(registry.behind(complete(4), 9, now), [front()], "it may be back at once");
-        assert_eq!(registry.behind(complete(4), 9, now + MOMENT), []);
+        assert_eq!(registry.behind(complete(4), 9, PATIENCE, now), [front()], "it may be back at once");
+        assert_eq!(registry.behind(complete(4), 9, PATIENCE, now + MOMENT), []);
         let again = registry.connect(&front(), "spiffe://a/ns/shop/sa/front", "1.2.3.4:7", "1", now);
         assert!(registry.all_connected(&[&front()]) && !registry.all_connected(&[&WorkloadName::new("shop", "back")]));
         registry.disconnect(&again, true, now);
         assert!(!registry.all_connected(&[&front()]));
-        assert_eq!(registry.behind(complete(4), 9, now + MOMENT), [front()], "its connection broke");
-        assert_eq!(registry.behind(complete(4), 9, now + LOST), []);
+        assert_eq!(registry.behind(complete(4), 9, PATIENCE, now + MOMENT), [front()], "its connection broke");
+        assert_eq!(registry.behind(complete(4), 9, PATIENCE, now + PATIENCE), []);
     }
 
     #[test]

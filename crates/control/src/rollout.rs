@@ -16,8 +16,8 @@ use crate::world::stage::Stage;
 
 /// How often acknowledgements are looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// After a restart in the middle of a change, how long proxies get to come back before their absence means anything: they
-/// pause for up to 5 s between two attempts.
+/// How long proxies get at least to come back, whose connection broke or after a restart in the middle of a change, before
+/// their absence means anything: they pause for up to 5 s between two attempts.
 const RETURN: Duration = Duration::from_secs(10);
 /// How many changes are remembered.
 const MAX_RECORDS: usize = 50;
@@ -43,6 +43,8 @@ pub struct Record {
     pub left_behind: Vec<(WorkloadName, Phase)>,
     /// Whether a newer change took its place before it was complete.
     pub overtaken: bool,
+    /// Whether it was taken back.
+    pub aborted: bool,
 }
 
 /// The record of changes.
@@ -56,6 +58,13 @@ impl Rollouts {
     #[must_use]
     pub fn list(&self) -> Vec<Record> {
         self.lock().iter().rev().cloned().collect()
+    }
+
+    /// The change to `generation` is taken back.
+    pub fn aborted(&self, generation: u64) {
+        if let Some(record) = self.lock().iter_mut().find(|record| record.generation == generation) {
+            record.aborted = true;
+        }
     }
 
     fn enter(&self, stage: &Stage) {
@@ -82,6 +91,7 @@ impl Rollouts {
             waiting_for: Vec::new(),
             left_behind: Vec::new(),
             overtaken: false,
+            aborted: false,
         });
     }
 
@@ -159,7 +169,7 @@ impl Leader {
 
     /// Waits until every workload that has a sidecar is back, or has had the time for it.
     async fn all_back(&self) {
-        let deadline = Instant::now() + RETURN;
+        let deadline = Instant::now() + self.bound.max(RETURN);
         let snapshot = self.world.current();
         let expected = snapshot.members().filter(|member| member.sidecar && snapshot.identity_of(member).is_ok());
         let expected: Vec<&WorkloadName> = expected.map(|member| &member.name).collect();
@@ -184,7 +194,7 @@ impl Leader {
 
     /// The proxies that are waited for, which the record names from now on.
     fn behind(&self, stage: &Stage) -> Vec<WorkloadName> {
-        let behind = self.registry.behind(stage.revision(), MAX_NAMED, SystemTime::now());
+        let behind = self.registry.behind(stage.revision(), MAX_NAMED, self.bound.max(RETURN), SystemTime::now());
         self.rollouts.note(stage, |record| record.waiting_for.clone_from(&behind));
         behind
     }

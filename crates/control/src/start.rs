@@ -12,14 +12,14 @@ use mutua_wire::certificate::istio_certificate_service_server::IstioCertificateS
 use mutua_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use mutua_wire::mesh::mesh_report_server::MeshReportServer;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::api::{self, guard::Names};
-use crate::configure::{Configuration, reread};
+use crate::configure::{Abort, Configuration, NotAborted, reread};
 use crate::distribute::service::Discovery;
 use crate::listen;
 use crate::metrics::Metrics;
@@ -133,6 +133,8 @@ pub struct Parts {
     pub retrust: Notify,
     /// The NotBefore from which on leaves are surely of the plugged-in signer in use, Unix seconds; 0 until it changes.
     pub resigned: AtomicI64,
+    /// Where it is asked for the change under way to be taken back.
+    pub aborts: mpsc::Sender<Abort>,
     /// The own certificate.
     pub own: Arc<ArcSwap<Credentials>>,
     /// Its keeper.
@@ -153,6 +155,16 @@ impl Parts {
     #[must_use]
     pub fn trust(&self) -> Trust {
         trust(&self.ca.load(), self.rotation.record().as_ref(), self.resigned.load(Ordering::Relaxed))
+    }
+
+    /// Takes the change under way back; returns when the way back has begun.
+    ///
+    /// # Errors
+    /// None is under way, or there is no way back.
+    pub async fn abort(&self) -> Result<(), NotAborted> {
+        let (reply, answer) = oneshot::channel();
+        self.aborts.send(reply).await.map_err(|_| NotAborted::Stopping)?;
+        answer.await.map_err(|_| NotAborted::Stopping)?
     }
 }
 
@@ -221,10 +233,11 @@ impl ControlPlane {
         let listen = tcp.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let bound = api::bind(settings.api, &state.join(SOCKET)).await?;
         let (api, socket, root_file) = (bound.address, state.join(SOCKET), state.join(ROOT_FILE));
-        let parts = Arc::new(parts(&settings, &state, world, (ca, record, remembered), (source.name(), listen))?);
+        let (parts, aborts) = parts(&settings, &state, world, (ca, record, remembered), (source.name(), listen))?;
+        let parts = Arc::new(parts);
         let mut tasks = JoinSet::new();
         spawn_servers(&mut tasks, &parts, &settings, (tcp, bound), &shutdown);
-        let configuration = Configuration { source, sink: StatusFile::new(Arc::clone(&state)), reading, state };
+        let configuration = Configuration { source, sink: StatusFile::new(Arc::clone(&state)), reading, state, aborts };
         spawn_keepers(&mut tasks, &parts, &settings, configuration, &shutdown);
         let generation = parts.world.current().generation;
         tracing::info!(%listen, %api, generation, "the control plane is ready");
@@ -277,13 +290,15 @@ fn parts(
     world: Arc<World>,
     (ca, record, remembered): (Ca, Option<rotation::Record>, Remembered),
     (source, listen): (String, SocketAddr),
-) -> Result<Parts, StartError> {
+) -> Result<(Parts, mpsc::Receiver<Abort>), StartError> {
+    let (aborts, asked) = mpsc::channel(1);
     let (ca, metrics) = (Arc::new(ArcSwap::from_pointee(ca)), Arc::new(Metrics::default()));
     let names = own_names(listen, &settings.advertise);
     let ttl = settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL);
     let keeper = Own::begin(Arc::clone(&ca), Arc::clone(&world), Arc::clone(&metrics), names, ttl)?;
     let rotation = Rotation::new(Arc::clone(state), Arc::clone(&ca), record, settings.ca_dir.clone());
-    Ok(Parts {
+    let parts = Parts {
+        aborts,
         rotation: Arc::new(rotation),
         remembered,
         retrust: Notify::new(),
@@ -298,7 +313,8 @@ fn parts(
         ca,
         metrics,
         source,
-    })
+    };
+    Ok((parts, asked))
 }
 
 fn spawn_servers(
@@ -376,7 +392,7 @@ pub(crate) fn parts_for_tests(
     state: &Arc<StateDir>,
     reading: &crate::source::Reading,
     ca_dir: Option<&std::path::Path>,
-) -> Parts {
+) -> (Parts, mpsc::Receiver<Abort>) {
     let arguments = ["c", "--config", "c", "--state", "s"];
     let mut settings = <crate::settings::Command as clap::Parser>::try_parse_from(arguments).expect("valid").settings;
     settings.ca_dir = ca_dir.map(std::path::Path::to_owned);

@@ -126,8 +126,7 @@ async fn a_restart_in_the_middle_of_a_change_goes_on_where_it_stood() {
     let mesh = begun_with("DISABLE", PATIENCE).await;
     let (front_leaf, back_leaf) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
     let (mut front, stuck) = (proxy(&mesh, &front_leaf, "shop/front").await, proxy(&mesh, &back_leaf, "shop/back").await);
-    let completed = mesh.folder.path().join("state/completed.json");
-    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2 && completed.exists()).await;
+    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
     mesh.write("policy.yaml", &policy("STRICT"));
     let wide = front.next().await.expect("widens");
     front.ack(&wide).await;
@@ -190,6 +189,77 @@ async fn a_change_that_is_taken_back_meanwhile_never_reaches_the_senders() {
     }
     let rollouts = mesh.until("/api/v1/rollouts", |rollouts| !rollouts[0]["enforced"].is_null()).await;
     assert_eq!((&rollouts[0]["generation"], &rollouts[1]["overtaken"]), (&3.into(), &true.into()), "{rollouts}");
+}
+
+/// Follows a stream until a receiver's mode is `wanted`; returns the modes on the way and whether senders were switched.
+async fn follow(client: &mut Client, wanted: Mode) -> (Vec<Mode>, bool) {
+    let (mut seen, mut switched) = (Vec::new(), false);
+    while seen.last() != Some(&wanted) {
+        let response = client.next().await.expect("goes on");
+        if switches(&response) {
+            switched = true;
+        } else {
+            seen.push(mode(&response));
+        }
+        client.ack(&response).await;
+    }
+    (seen, switched)
+}
+
+#[tokio::test]
+async fn a_change_is_taken_back_and_stays_so_until_the_configuration_changes() {
+    let mesh = begun_with("DISABLE", PATIENCE).await;
+    let (front_leaf, back_leaf) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
+    let (mut front, mut back) = (proxy(&mesh, &front_leaf, "shop/front").await, proxy(&mesh, &back_leaf, "shop/back").await);
+    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    let (status, answer) = mesh.api("POST", "/api/v1/rollouts/abort", "").await;
+    assert_eq!(status, 409, "{answer}");
+    mesh.write("policy.yaml", &policy("STRICT"));
+    let (wide_front, wide_back) = (front.next().await.expect("widens"), back.next().await.expect("widens"));
+    front.ack(&wide_front).await;
+    let (status, answer) = mesh.api("POST", "/api/v1/rollouts/abort", "").await;
+    assert_eq!((status, &answer[0]["generation"], &answer[1]["aborted"]), (200, &3.into(), &true.into()), "{answer}");
+    back.ack(&wide_back).await;
+    let ((front_seen, front_switched), (back_seen, _)) =
+        tokio::join!(follow(&mut front, Mode::Disable), follow(&mut back, Mode::Disable));
+    assert_eq!((front_seen, back_seen, front_switched), (vec![Mode::Disable], vec![Mode::Disable], false));
+    let taken_back = |status: &serde_json::Value| {
+        let why = status["rejected"].as_str().unwrap_or_default();
+        (status["phase"] == "complete" && status["generation"] == 3) && why.contains("taken back")
+    };
+    mesh.until("/api/v1/status", taken_back).await;
+    drop((front, back));
+
+    let mesh = mesh.restart_with(|settings| settings.stage_timeout = Duration::from_millis(300)).await;
+    assert!(taken_back(&mesh.get("/api/v1/status").await), "a restart does not begin it again");
+    mesh.write("policy.yaml", &policy("PERMISSIVE"));
+    mesh.until("/api/v1/status", |status| status["generation"] == 4 && status["rejected"].is_null()).await;
+    mesh.write("policy.yaml", &policy("STRICT"));
+    mesh.until("/api/v1/status", |status| status["generation"] == 5 && status["phase"] == "complete").await;
+}
+
+#[tokio::test]
+async fn a_restart_amid_overlapping_changes_forgets_none_of_them() {
+    let mesh = begun_with("DISABLE", PATIENCE).await;
+    let (front_leaf, back_leaf) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
+    let (mut front, mut back) = (proxy(&mesh, &front_leaf, "shop/front").await, proxy(&mesh, &back_leaf, "shop/back").await);
+    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    mesh.write("policy.yaml", &policy("STRICT"));
+    for client in [&mut front, &mut back] {
+        let wide = client.next().await.expect("widens");
+        client.ack(&wide).await;
+    }
+    assert!(switches(&front.next().await.expect("switches")), "from now on it may send mutual TLS");
+    mesh.write("policy.yaml", &policy("DISABLE"));
+    mesh.until("/api/v1/status", |status| status["generation"] == 3).await;
+    drop((front, back));
+
+    let mesh = mesh.restart_with(|settings| settings.stage_timeout = PATIENCE).await;
+    assert_eq!(mesh.get("/api/v1/status").await["phase"], "widen");
+    let mut back = Client::open(&mesh, Some(&back_leaf), "shop/back").await.expect("comes back");
+    back.subscribe_all(InboundPolicy::TYPE_URL).await;
+    let inbound = back.next().await.expect("an answer");
+    assert_eq!(mode(&inbound), Mode::Permissive, "both old and new ask for plaintext, the change between them did not");
 }
 
 /// A workload that sorts before the others, with a service.

@@ -1,7 +1,7 @@
 //! The HTTP API: reads over TCP on loopback, reads and writes over the socket `api.sock` of the state folder.
 //!
 //! `GET /api/v1/{status,proxies,certificates,tokens,rollouts,ca,explain}`, `POST /api/v1/tokens`,
-//! `POST /api/v1/rollouts/complete`, `POST /api/v1/ca/{rotate,abort}`, `GET /readyz`, `GET /metrics`.
+//! `POST /api/v1/rollouts/{complete,abort}`, `POST /api/v1/ca/{rotate,abort}`, `GET /readyz`, `GET /metrics`.
 //! Names in JSON are camelCase, times RFC 3339; an error is `{"error": "…"}`.
 
 mod ca;
@@ -26,10 +26,12 @@ use serde::{Deserialize, Serialize};
 pub use serve::{BindError, Bound, bind};
 
 use crate::Parts;
+use crate::configure::NotAborted;
 use crate::names::WorkloadName;
 use crate::sign::reroot;
 use crate::sign::rotation::RotationError;
 use crate::sign::tokens::{DEFAULT_TTL, TokenError, TokenRecord};
+use crate::source::NoWayBack;
 
 /// The largest request body.
 const MAX_BODY: usize = 64 * 1024;
@@ -64,6 +66,7 @@ pub fn router(parts: Arc<Parts>) -> Router {
         .route("/api/v1/tokens", get(tokens).post(create_token))
         .route("/api/v1/rollouts", get(rollouts))
         .route("/api/v1/rollouts/complete", post(complete))
+        .route("/api/v1/rollouts/abort", post(abort))
         .route("/api/v1/ca", get(ca_status))
         .route("/api/v1/ca/rotate", post(ca_rotate))
         .route("/api/v1/ca/abort", post(ca_abort))
@@ -96,6 +99,18 @@ async fn complete(State(parts): State<Arc<Parts>>) -> Json<Vec<views::RolloutVie
     tracing::warn!(generation = parts.world.current().generation, "the change under way is completed at once, as asked");
     parts.world.complete();
     Json(views::rollouts(&parts))
+}
+
+/// The change under way is taken back: the mesh goes to what was in force before it.
+async fn abort(State(parts): State<Arc<Parts>>) -> Result<Json<Vec<views::RolloutView>>, Failure> {
+    parts.abort().await.map_err(|error| {
+        let status = match error {
+            NotAborted::NothingUnderWay | NotAborted::NoWayBack(NoWayBack::Forgotten) => StatusCode::CONFLICT,
+            _ => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        Failure::new(status, error.to_string())
+    })?;
+    Ok(Json(views::rollouts(&parts)))
 }
 
 async fn certificates(State(parts): State<Arc<Parts>>) -> Json<certificates::CertificatesView> {

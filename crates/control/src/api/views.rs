@@ -224,7 +224,10 @@ pub struct RolloutView {
     enforced: Option<String>,
     waiting_for: Vec<WorkloadName>,
     left_behind: Vec<LeftBehindView>,
+    /// Whether a newer change took its place before it was complete.
     overtaken: bool,
+    /// Whether it was taken back.
+    aborted: bool,
 }
 
 /// A proxy that did not acknowledge a stage in time.
@@ -247,6 +250,7 @@ pub fn rollouts(parts: &Parts) -> Vec<RolloutView> {
         waiting_for: record.waiting_for,
         left_behind: record.left_behind.into_iter().map(|(workload, phase)| LeftBehindView { workload, phase }).collect(),
         overtaken: record.overtaken,
+        aborted: record.aborted,
     };
     parts.rollouts.list().into_iter().map(view).collect()
 }

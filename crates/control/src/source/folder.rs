@@ -7,10 +7,10 @@ use mutua_model::read::Inputs;
 use mutua_model::{Diagnostic, Severity};
 
 use super::content::Content;
-use super::last_good::{Kept, LastGood};
+use super::kept::{KeptContents, Mark};
 use super::watch::Watch;
-use super::{Reading, Rejected, Source};
-use crate::state::StateDir;
+use super::{NoWayBack, Reading, Rejected, Source};
+use crate::state::{StateDir, StateError};
 use crate::world::Before;
 
 /// What a folder's control plane begins with.
@@ -27,7 +27,7 @@ pub struct First {
 pub struct FolderSource {
     root: PathBuf,
     watch: Watch,
-    last_good: LastGood,
+    kept: KeptContents,
     /// The content that was read last, when it could be read.
     content: Option<Content>,
     /// The digest of the reading that was given out last.
@@ -43,33 +43,46 @@ impl FolderSource {
         Self {
             root: root.to_owned(),
             watch: Watch::new(root),
-            last_good: LastGood::new(state),
+            kept: KeptContents::new(state),
             content: None,
             given: None,
             stale: true,
         }
     }
 
-    /// The reading to begin with: the folder's, or, when that is invalid, the last that was in force.
+    /// The reading to begin with: the folder's, or, when that is invalid or was given up, the last that was in force.
     ///
     /// # Errors
     /// The folder is invalid, and nothing was ever in force on this state folder.
     pub async fn first(&mut self) -> Result<First, Rejected> {
-        let before = Before { last: self.kept(Kept::Last), completed: self.kept(Kept::Completed) };
+        let before = Before { readings: self.kept.all().iter().map(parse).collect() };
+        let last = self.marked(Mark::Last);
+        let last = before.readings.iter().find(|reading| Some(&reading.digest) == last.as_ref()).cloned();
         let reading = self.next().await;
-        match (reading.mesh.as_ref().err().cloned(), before.last.clone()) {
+        let given_up = self.marked(Mark::GivenUp).as_ref() == Some(&reading.digest);
+        let wrong = reading.mesh.as_ref().err().cloned().or_else(|| given_up.then(Rejected::given_up));
+        match (wrong, last) {
             (None, _) => Ok(First { reading, rejected: None, before }),
             (rejected, Some(last)) if last.mesh.is_ok() => Ok(First { reading: last, rejected, before }),
             (Some(rejected), _) => Err(rejected),
         }
     }
 
-    fn kept(&self, kept: Kept) -> Option<Reading> {
-        let content = self.last_good.load(kept).unwrap_or_else(|error| {
+    fn marked(&self, mark: Mark) -> Option<String> {
+        self.kept.marked(mark).unwrap_or_else(|error| {
             tracing::error!(%error, "what was in force before is lost");
             None
-        });
-        content.as_ref().map(parse)
+        })
+    }
+
+    /// The folder's content, if a reading is of it.
+    fn content_of(&self, reading: &Reading) -> Option<&Content> {
+        self.content.as_ref().filter(|content| content.digest() == reading.digest)
+    }
+
+    fn mark_in_force(&self, digest: &str) -> Result<(), StateError> {
+        self.kept.mark(Mark::Last, digest)?;
+        self.kept.unmark(Mark::GivenUp)
     }
 
     async fn read(&mut self) -> Reading {
@@ -113,17 +126,36 @@ impl Source for FolderSource {
         }
     }
 
+    fn keep(&mut self, reading: &Reading) {
+        let Some(content) = self.content_of(reading) else { return };
+        if let Err(error) = self.kept.keep(content) {
+            tracing::error!(%error, "a restart would not find the configuration that comes into force now");
+        }
+    }
+
     fn in_force(&mut self, reading: &Reading) {
-        let Some(content) = self.content.as_ref().filter(|content| content.digest() == reading.digest) else { return };
-        if let Err(error) = self.last_good.keep(content) {
+        if self.content_of(reading).is_none() {
+            return;
+        }
+        if let Err(error) = self.mark_in_force(&reading.digest) {
             tracing::error!(%error, "a restart over an invalid folder would not find the configuration in force now");
         }
     }
 
-    fn completed(&mut self) {
-        if let Err(error) = self.last_good.completed() {
-            tracing::error!(%error, "a restart during the next change would not find where it came from");
+    fn needed(&mut self, digests: &[String]) {
+        let needed: Vec<String> = digests.iter().cloned().chain(self.marked(Mark::Last)).collect();
+        if let Err(error) = self.kept.retain(&needed) {
+            tracing::warn!(%error, "configuration that nobody needs any more is not removed");
         }
+    }
+
+    fn give_up(&mut self, back_to: &str) -> Result<Reading, NoWayBack> {
+        let content = self.kept.load(back_to)?.ok_or(NoWayBack::Forgotten)?;
+        self.kept.mark(Mark::Last, back_to)?;
+        if let Some(given) = &self.given {
+            self.kept.mark(Mark::GivenUp, given)?;
+        }
+        Ok(parse(&content))
     }
 }
 

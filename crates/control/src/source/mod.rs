@@ -5,7 +5,7 @@
 
 pub mod content;
 pub mod folder;
-pub mod last_good;
+pub mod kept;
 pub mod leader;
 pub mod status;
 pub mod watch;
@@ -26,6 +26,17 @@ pub struct Reading {
     pub warnings: Vec<Diagnostic>,
 }
 
+/// Why a source cannot go back to a reading.
+#[derive(Debug, thiserror::Error)]
+pub enum NoWayBack {
+    /// It does not hold the reading any more.
+    #[error("the configuration from before the change is not kept any more: put the earlier files back instead")]
+    Forgotten,
+    /// It cannot be recorded.
+    #[error(transparent)]
+    State(#[from] crate::state::StateError),
+}
+
 /// Content that cannot be used.
 #[derive(Clone, Debug, Default)]
 pub struct Rejected {
@@ -33,6 +44,16 @@ pub struct Rejected {
     pub summary: String,
     /// Field by field, as far as it could be read.
     pub errors: Vec<Diagnostic>,
+}
+
+impl Rejected {
+    /// Content that is valid, and was given up.
+    #[must_use]
+    pub fn given_up() -> Self {
+        let summary =
+            "the newest content was taken back (mutua rollout abort); it is not tried again before the configuration changes";
+        Self { summary: summary.to_owned(), errors: Vec::new() }
+    }
 }
 
 /// Yields what users have configured and what exists.
@@ -43,11 +64,21 @@ pub trait Source: Send + 'static {
     /// The first reading at once; after that, waits for a change. Readings that follow each other quickly are merged.
     fn next(&mut self) -> impl Future<Output = Reading> + Send;
 
+    /// Told before a valid reading comes into force: from now on a restart may need it.
+    fn keep(&mut self, reading: &Reading);
+
     /// Told when a reading has come into force.
     fn in_force(&mut self, reading: &Reading);
 
-    /// Told when the reading that came into force last is in force at both ends of every connection.
-    fn completed(&mut self);
+    /// Told which readings, by their digests, some end of some connection may follow still.
+    fn needed(&mut self, digests: &[String]);
+
+    /// Gives up what it holds now for a reading that is needed still, by its digest: that one is as if it had been read
+    /// last, and what is given up comes back only with a change of the source.
+    ///
+    /// # Errors
+    /// It cannot be gone back to.
+    fn give_up(&mut self, back_to: &str) -> Result<Reading, NoWayBack>;
 }
 
 /// What is in force, to be written back to where the configuration came from.

@@ -6,6 +6,7 @@ mod snapshot;
 pub mod stage;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use mutua_identity::TrustBundle;
 use mutua_model::Mesh;
@@ -39,10 +40,8 @@ pub enum ApplyError {
 /// What was in force before this process ran, as far as it is known.
 #[derive(Clone, Debug, Default)]
 pub struct Before {
-    /// What came into force last.
-    pub last: Option<Reading>,
-    /// What was in force at both ends of every connection last.
-    pub completed: Option<Reading>,
+    /// The readings that some end of some connection may have followed.
+    pub readings: Vec<Reading>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
@@ -50,6 +49,12 @@ struct Recorded {
     generation: u64,
     digest: String,
     phase: Phase,
+    /// The reading, by its digest, that senders follow.
+    #[serde(default)]
+    sending: String,
+    /// The readings whose senders receivers understand, oldest first.
+    #[serde(default)]
+    accepted: Vec<String>,
 }
 
 /// What is in force, and what stands in the way of something newer.
@@ -92,10 +97,10 @@ impl World {
             Some(before) => before.generation + 1,
             None => 1,
         };
-        let target = Arc::new(Snapshot::new(generation, valid(reading)?, trust.clone())?);
+        let target = Arc::new(Snapshot::new(generation, valid(reading)?, &reading.digest, trust.clone())?);
         let resumed = recorded.filter(|_| staged).and_then(|recorded| resume(&recorded, &target, &digest, before));
         let stage = resumed.unwrap_or_else(|| Stage::complete(target));
-        record(&state, generation, &digest, stage.phase)?;
+        record(&state, &stage, &digest)?;
         let status = Mutex::new(accepted(generation, reading));
         Ok(Self { state, current: watch::Sender::new(Arc::new(stage)), status, digest: Mutex::new(digest), staged })
     }
@@ -125,9 +130,9 @@ impl World {
             return Ok(false);
         }
         let generation = generation + 1;
-        let target = Arc::new(Snapshot::new(generation, mesh, trust.clone())?);
+        let target = Arc::new(Snapshot::new(generation, mesh, &reading.digest, trust.clone())?);
         let next = if self.staged { stage.toward(target) } else { Stage::complete(target) };
-        record(&self.state, generation, &digest, next.phase)?;
+        record(&self.state, &next, &digest)?;
         *known = digest;
         *lock(&self.status) = accepted(generation, reading);
         self.current.send_replace(Arc::new(next));
@@ -140,7 +145,7 @@ impl World {
         let known = lock(&self.digest);
         let stage = self.stage();
         let Some(next) = (stage.revision() == revision).then(|| stage.next()).flatten() else { return };
-        if let Err(error) = record(&self.state, next.target.generation, &known, next.phase) {
+        if let Err(error) = record(&self.state, &next, &known) {
             tracing::error!(%error, "the stage of the change is not recorded");
         }
         self.current.send_replace(Arc::new(next));
@@ -151,6 +156,14 @@ impl World {
         while self.stage().phase != Phase::Complete {
             self.advance(self.stage().revision());
         }
+    }
+
+    /// The readings, by their digests, that some end of some connection may follow.
+    #[must_use]
+    pub fn needed(&self) -> Vec<String> {
+        let stage = self.stage();
+        let all = stage.accepted.iter().chain([&stage.sending]);
+        all.map(|snapshot| snapshot.content.clone()).collect()
     }
 
     /// The stage of what is distributed.
@@ -187,20 +200,27 @@ impl World {
 
 /// The stage in which to go on after a restart; `None` when nothing is under way, or what was in force is not known.
 fn resume(recorded: &Recorded, target: &Arc<Snapshot>, digest: &str, before: &Before) -> Option<Stage> {
-    let snapshot = |reading: &Option<Reading>, generation: u64| {
-        let mesh = reading.as_ref()?.mesh.clone().ok()?;
-        Snapshot::new(generation, mesh, target.trust.clone()).ok().map(Arc::new)
-    };
-    let completed = || snapshot(&before.completed, recorded.generation.saturating_sub(1)).map(Stage::complete);
-    let last = || snapshot(&before.last, recorded.generation);
-    match (recorded.digest == digest, recorded.phase) {
-        (true, Phase::Complete) => None,
-        (true, Phase::Widen) => Some(completed()?.toward(Arc::clone(target))),
-        (true, Phase::Switch) => completed()?.toward(Arc::clone(target)).next(),
-        (false, Phase::Complete) => Some(Stage::complete(last()?).toward(Arc::clone(target))),
-        (false, Phase::Widen) => Some(completed()?.toward(Arc::clone(target))),
-        (false, Phase::Switch) => Some(completed()?.toward(last()?).next()?.toward(Arc::clone(target))),
+    let unchanged = recorded.digest == digest;
+    if unchanged && recorded.phase == Phase::Complete {
+        return None;
     }
+    let snapshot = |content: &String| {
+        if unchanged && *content == target.content {
+            return Some(Arc::clone(target));
+        }
+        let reading = before.readings.iter().find(|reading| reading.digest == *content)?;
+        let mesh = reading.mesh.clone().ok()?;
+        Snapshot::new(recorded.generation, mesh, content, target.trust.clone()).ok().map(Arc::new)
+    };
+    let accepted: Vec<Arc<Snapshot>> = recorded.accepted.iter().filter_map(snapshot).collect();
+    let stage = Stage {
+        phase: recorded.phase,
+        target: Arc::clone(accepted.last()?),
+        sending: snapshot(&recorded.sending)?,
+        accepted,
+        since: SystemTime::now(),
+    };
+    Some(if unchanged { stage } else { stage.toward(Arc::clone(target)) })
 }
 
 fn valid(reading: &Reading) -> Result<Arc<Mesh>, ApplyError> {
@@ -230,8 +250,15 @@ fn recorded(state: &StateDir) -> Result<Option<Recorded>, StateError> {
     })
 }
 
-fn record(state: &StateDir, generation: u64, digest: &str, phase: Phase) -> Result<(), StateError> {
-    let content = serde_json::to_vec(&Recorded { generation, digest: digest.to_owned(), phase });
+fn record(state: &StateDir, stage: &Stage, digest: &str) -> Result<(), StateError> {
+    let recorded = Recorded {
+        generation: stage.target.generation,
+        digest: digest.to_owned(),
+        phase: stage.phase,
+        sending: stage.sending.content.clone(),
+        accepted: stage.accepted.iter().map(|snapshot| snapshot.content.clone()).collect(),
+    };
+    let content = serde_json::to_vec(&recorded);
     state.write(FILE, &content.expect("numbers and strings have a JSON form"), PRIVATE)
 }
 

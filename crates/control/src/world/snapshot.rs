@@ -36,6 +36,8 @@ pub struct Member {
 /// Configuration and registry at one moment, with everything derived from them.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// The digest of the reading that it is made of.
+    pub content: String,
     /// Its number: each change has a higher one, also across restarts.
     pub generation: u64,
     /// When it came into force here.
@@ -60,7 +62,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// Trust domains or roots of the mesh configuration are none.
-    pub fn new(generation: u64, mesh: Arc<Mesh>, trust: Trust) -> Result<Self, AuthorityError> {
+    pub fn new(generation: u64, mesh: Arc<Mesh>, content: &str, trust: Trust) -> Result<Self, AuthorityError> {
         let trust_domain = TrustDomain::new(&mesh.config.trust_domain)?;
         let bundle = super::authorities::bundle(&trust.roots, &mesh.config)?;
         let engine = Engine::new(Arc::clone(&mesh));
@@ -72,7 +74,9 @@ impl Snapshot {
         }
         let account = |member: &Arc<Member>| (member.name.namespace().to_owned(), member.account.clone());
         let accounts = members.values().map(account).collect();
+        let content = content.to_owned();
         Ok(Self {
+            content,
             generation,
             since: SystemTime::now(),
             engine,
