@@ -14,11 +14,13 @@ mod mesh;
 #[path = "changes/relay.rs"]
 mod relay;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime};
 
 use load::Load;
 use mesh::{Mesh, in_lab, peer_authentication, until};
 use relay::Delays;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 const ISTIO: &str = "apiVersion: sailoperator.io/v1\nkind: Istio\nmetadata: {name: default}\n";
@@ -81,6 +83,8 @@ struct Run {
 struct Outcome {
     calls: u64,
     failures: Vec<String>,
+    /// Refusals of the caller's and of the application's sidecar.
+    refusals: [BTreeMap<String, u64>; 2],
 }
 
 /// Leads the mesh through all `changes` under load.
@@ -109,7 +113,7 @@ fn run(test: &'static str, run: &Run, changes: &[Change], judge: impl FnOnce(&Ou
                 make(&mesh, &load, change, run.kills.contains(&at));
                 println!("{:<60} {:>6} ms, {}", change.name, told.elapsed().as_millis(), load.line());
             }
-            load.outcome()
+            load.outcome(["front", "back"].map(|name| mesh.all_refusals(name)))
         });
         judge(&outcome);
     });
@@ -147,6 +151,14 @@ fn enforced(rollout: &Value) -> bool {
 fn nothing_is_lost(outcome: &Outcome) {
     assert!(outcome.failures.is_empty(), "{} of {} calls: {:#?}", outcome.failures.len(), outcome.calls, outcome.failures);
     assert!(outcome.calls > 1000, "{} calls are no load", outcome.calls);
+    let [front, back] = &outcome.refusals;
+    let reasons = |refusals: &BTreeMap<String, u64>| refusals.keys().cloned().collect::<Vec<_>>();
+    assert!(reasons(front).iter().all(|reason| reason == "POLICY_CHANGED"), "{front:?}");
+    assert!(reasons(back).iter().all(|reason| reason == "POLICY_CHANGED" || reason == "PLAINTEXT_ON_STRICT_PORT"), "{back:?}");
+    assert!(
+        front.contains_key("POLICY_CHANGED") || back.contains_key("POLICY_CHANGED"),
+        "the long connection is drained by force"
+    );
 }
 
 const STAGED: &[&str] = &["--stage-timeout", "60s", "--drain-duration", "2s"];
@@ -172,6 +184,50 @@ fn without_stages_requests_are_lost() {
         println!("without stages {} of {} calls failed", outcome.failures.len(), outcome.calls);
         assert!(!outcome.failures.is_empty(), "this test cannot tell staged changes from others");
     });
+}
+
+#[test]
+fn a_change_is_watched_taken_back_and_completed_by_hand() {
+    in_lab("a_change_is_watched_taken_back_and_completed_by_hand", |folder| {
+        let (mesh, _front, back) = Mesh::whole(folder, STAGED);
+        let rollout = |arguments: &[&str]| {
+            let state = folder.join("control");
+            let output = common::mutua(&[&["rollout"], arguments, &["--state", state.to_str().unwrap()]].concat());
+            (output.status.code().unwrap(), common::said(&output))
+        };
+        let (code, said) = rollout(&["status", "--watch", "--timeout", "30s"]);
+        assert!(code == 0 && said.contains("is in force"), "{said}");
+        let (code, said) = rollout(&["abort"]);
+        assert!(code == 2 && said.contains("no change is under way"), "{said}");
+
+        stop(&back, Signal::STOP);
+        mesh.policy("STRICT");
+        until("the change waits", || rollout(&["status"]).1.contains("waiting for shop/back\n"));
+        let (code, said) = rollout(&["status", "--watch", "--timeout", "1s"]);
+        assert!(code == 1 && said.contains("(1 of 3)"), "{said}");
+        let (code, said) = rollout(&["abort"]);
+        assert_eq!(code, 0, "{said}");
+        stop(&back, Signal::CONT);
+        let (code, said) = rollout(&["status", "--watch", "--timeout", "30s"]);
+        assert_eq!(code, 0, "{said}");
+        let (_, all) = rollout(&["list"]);
+        assert!(all.contains("taken back") && all.contains("in force"), "{all}");
+        mesh.is_served();
+
+        stop(&back, Signal::STOP);
+        mesh.policy("DISABLE");
+        until("the change waits", || rollout(&["status"]).1.contains("waiting for shop/back\n"));
+        assert_eq!(rollout(&["complete"]).0, 2, "it has to be meant");
+        let (code, said) = rollout(&["complete", "--immediate"]);
+        assert!(code == 0 && said.contains("(3 of 3)"), "{said}");
+        stop(&back, Signal::CONT);
+        assert_eq!(rollout(&["status", "--watch", "--timeout", "30s"]).0, 0);
+    });
+}
+
+fn stop(process: &mutua_lab::Process, signal: Signal) {
+    let id = Pid::from_raw(i32::try_from(process.id()).unwrap()).unwrap();
+    kill_process(id, signal).unwrap();
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU64};
+use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry as Prometheus;
 
 /// A label `type`: the last part of a type URL.
@@ -34,6 +36,8 @@ pub struct Readings {
     pub generation: u64,
     /// Whether newer content is rejected.
     pub rejected: bool,
+    /// The stage of the change under way: 0 none, 1 widen, 2 switch.
+    pub stage: u8,
     /// Proxies connected, and of these those that hold everything of the generation.
     pub proxies: (usize, usize),
     /// The end of the first root to end, Unix seconds.
@@ -56,6 +60,9 @@ pub struct Metrics {
     own_renewals: Counter,
     generation: Gauge<u64, AtomicU64>,
     rejected: Gauge,
+    stage: Gauge,
+    enforced: Histogram,
+    left_behind: Counter,
     connected: Gauge,
     current: Gauge,
     root_expiry: Gauge<i64, AtomicI64>,
@@ -76,6 +83,9 @@ impl Default for Metrics {
             own_renewals: Counter::default(),
             generation: Gauge::default(),
             rejected: Gauge::default(),
+            stage: Gauge::default(),
+            enforced: Histogram::new(exponential_buckets(0.05, 2.0, 14)),
+            left_behind: Counter::default(),
             connected: Gauge::default(),
             current: Gauge::default(),
             root_expiry: Gauge::default(),
@@ -108,6 +118,11 @@ impl Metrics {
         );
         registry.register("mutua_config_generation", "The generation in force", self.generation.clone());
         registry.register("mutua_config_rejected", "1 while newer configuration is not in force", self.rejected.clone());
+        registry.register("mutua_rollout_stage", "Stage of the change under way: 0 none, 1 widen, 2 switch", self.stage.clone());
+        let help = "Seconds from the begin of a change until every connected proxy enforced it";
+        registry.register("mutua_rollout_duration_seconds", help, self.enforced.clone());
+        let help = "Proxies that did not acknowledge a stage in time, counted once for each stage";
+        registry.register("mutua_rollout_left_behind", help, self.left_behind.clone());
         registry.register("pilot_xds", "Proxies connected", self.connected.clone());
         registry.register("mutua_proxies_current", "Proxies that hold everything of the generation", self.current.clone());
         let (root, own) = (self.root_expiry.clone(), self.own_expiry.clone());
@@ -150,6 +165,16 @@ impl Metrics {
         self.config_errors.inc();
     }
 
+    /// A change is enforced by every connected proxy, so long after it began.
+    pub fn enforced(&self, after: Duration) {
+        self.enforced.observe(after.as_secs_f64());
+    }
+
+    /// So many proxies did not acknowledge a stage in time.
+    pub fn left_behind(&self, count: usize) {
+        self.left_behind.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+    }
+
     /// The own certificate was renewed.
     pub fn own_renewed(&self) {
         self.own_renewals.inc();
@@ -167,6 +192,7 @@ impl Metrics {
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.generation.set(now.generation);
         self.rejected.set(i64::from(now.rejected));
+        self.stage.set(i64::from(now.stage));
         self.connected.set(count(now.proxies.0));
         self.current.set(count(now.proxies.1));
         self.root_expiry.set(now.root_expiry);

@@ -176,6 +176,16 @@ impl Registry {
         connected.fold((0, 0), |(all, current), proxy| (all + 1, current + usize::from(proxy.progress.acknowledged >= revision)))
     }
 
+    /// The workloads whose proxies are connected, in order.
+    #[must_use]
+    pub fn connected(&self) -> Vec<WorkloadName> {
+        let inner = self.lock();
+        let connected = inner.proxies.iter().filter(|(_, proxy)| proxy.connected);
+        let mut names: Vec<WorkloadName> = connected.map(|(name, _)| name.clone()).collect();
+        names.sort();
+        names
+    }
+
     /// Whether each of these workloads has a proxy connected.
     #[must_use]
     pub fn all_connected(&self, names: &[&WorkloadName]) -> bool {

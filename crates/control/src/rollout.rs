@@ -8,9 +8,12 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::Parts;
+use crate::metrics::Metrics;
 use crate::names::WorkloadName;
 use crate::registry::Registry;
 use crate::revision::Phase;
+use crate::state::{PRIVATE, StateDir};
 use crate::world::World;
 use crate::world::stage::Stage;
 
@@ -19,6 +22,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// How long proxies get at least to come back, whose connection broke or after a restart in the middle of a change, before
 /// their absence means anything: they pause for up to 5 s between two attempts.
 const RETURN: Duration = Duration::from_secs(10);
+/// The proxies that were connected when the last stage began, in the state folder.
+const PRESENT: &str = "present.json";
 /// How many changes are remembered.
 const MAX_RECORDS: usize = 50;
 /// How many laggards are named.
@@ -67,7 +72,8 @@ impl Rollouts {
         }
     }
 
-    fn enter(&self, stage: &Stage) {
+    /// A stage begins.
+    pub fn enter(&self, stage: &Stage) {
         let mut records = self.lock();
         let generation = stage.target.generation;
         for older in records.iter_mut().filter(|record| record.generation < generation && record.phase != Phase::Complete) {
@@ -118,18 +124,21 @@ struct Leader {
     world: Arc<World>,
     registry: Arc<Registry>,
     rollouts: Arc<Rollouts>,
+    metrics: Arc<Metrics>,
+    state: Arc<StateDir>,
     bound: Duration,
 }
 
 /// Leads until `shutdown`. A stage is waited for at most `bound`.
-pub async fn lead(
-    world: Arc<World>,
-    registry: Arc<Registry>,
-    rollouts: Arc<Rollouts>,
-    bound: Duration,
-    shutdown: CancellationToken,
-) {
-    let leader = Leader { world, registry, rollouts, bound };
+pub async fn lead(parts: &Parts, state: Arc<StateDir>, bound: Duration, shutdown: CancellationToken) {
+    let leader = Leader {
+        world: Arc::clone(&parts.world),
+        registry: Arc::clone(&parts.registry),
+        rollouts: Arc::clone(&parts.rollouts),
+        metrics: Arc::clone(&parts.metrics),
+        state,
+        bound,
+    };
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = leader.lead() => {}
@@ -146,6 +155,9 @@ impl Leader {
         loop {
             let stage = Arc::clone(&stages.borrow_and_update());
             self.rollouts.enter(&stage);
+            if stage.phase != Phase::Complete {
+                self.remember_present();
+            }
             let waited = tokio::select! {
                 changed = stages.changed() => if changed.is_ok() { Waited::NewStage } else { return },
                 waited = self.wait(&stage) => waited,
@@ -167,12 +179,24 @@ impl Leader {
         }
     }
 
-    /// Waits until every workload that has a sidecar is back, or has had the time for it.
+    /// Keeps the names of the proxies that a restart would have to wait for.
+    fn remember_present(&self) {
+        let names = serde_json::to_vec(&self.registry.connected()).expect("names have a JSON form");
+        if let Err(error) = self.state.write(PRESENT, &names, PRIVATE) {
+            tracing::error!(%error, "a restart during this change would not know whom to wait for");
+        }
+    }
+
+    /// Waits until every proxy that was connected when the last stage began is back, or has had the time for it.
     async fn all_back(&self) {
-        let deadline = Instant::now() + self.bound.max(RETURN);
+        let names = self.state.read(PRESENT).ok().flatten();
+        let names: Option<Vec<WorkloadName>> = names.and_then(|names| serde_json::from_slice(&names).ok());
         let snapshot = self.world.current();
-        let expected = snapshot.members().filter(|member| member.sidecar && snapshot.identity_of(member).is_ok());
-        let expected: Vec<&WorkloadName> = expected.map(|member| &member.name).collect();
+        let expected = match &names {
+            Some(names) => names.iter().filter(|name| snapshot.member(name).is_some()).collect(),
+            None => snapshot.members().filter(|member| member.sidecar).map(|member| &member.name).collect::<Vec<_>>(),
+        };
+        let deadline = Instant::now() + self.bound.max(RETURN);
         while Instant::now() < deadline && !self.registry.all_connected(&expected) {
             tokio::time::sleep(LOOK).await;
         }
@@ -203,6 +227,7 @@ impl Leader {
         let (generation, phase, count) = (stage.target.generation, stage.phase, laggards.len());
         let named = laggards.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         tracing::warn!(generation, %phase, count, named, "proxies did not acknowledge in time and are left behind");
+        self.metrics.left_behind(count);
         self.rollouts.note(stage, |record| record.left_behind.extend(laggards.into_iter().map(|name| (name, phase))));
     }
 
@@ -211,6 +236,10 @@ impl Leader {
         while !self.behind(stage).is_empty() {
             tokio::time::sleep(LOOK).await;
         }
-        self.rollouts.note(stage, |record| record.enforced = Some(SystemTime::now()));
+        self.rollouts.note(stage, |record| {
+            let now = SystemTime::now();
+            self.metrics.enforced(now.duration_since(record.began).unwrap_or_default());
+            record.enforced = Some(now);
+        });
     }
 }

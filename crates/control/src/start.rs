@@ -359,15 +359,15 @@ fn spawn_keepers(
         keeper.keep(stop).await;
         Ok(())
     });
+    let state = Arc::clone(&configuration.state);
     let (parts_for_config, ca_dir, stop) = (Arc::clone(parts), settings.ca_dir.clone(), shutdown.clone());
     tasks.spawn(async move {
         reread(configuration, &parts_for_config, ca_dir, stop).await;
         Ok(())
     });
-    let (world, registry, rollouts) = (Arc::clone(&parts.world), Arc::clone(&parts.registry), Arc::clone(&parts.rollouts));
-    let (bound, stop) = (settings.stage_timeout, shutdown.clone());
+    let (parts_for_rollouts, bound, stop) = (Arc::clone(parts), settings.stage_timeout, shutdown.clone());
     tasks.spawn(async move {
-        rollout::lead(world, registry, rollouts, bound, stop).await;
+        rollout::lead(&parts_for_rollouts, state, bound, stop).await;
         Ok(())
     });
     let (parts_for_root, stop) = (Arc::clone(parts), shutdown.clone());

@@ -17,6 +17,7 @@ mod lab;
 mod proxy;
 mod proxy_status;
 mod redirect;
+mod rollout;
 mod token;
 mod validate;
 
@@ -47,6 +48,8 @@ pub enum Command {
     ProxyStatus(proxy_status::Args),
     /// Every certificate of the mesh: owner, serial, when it ends, when renewal is due
     Certs(certs::Args),
+    /// Where changes of the configuration stand; take one back, or put it into force at once
+    Rollout(rollout::Args),
     /// The mesh's root certificate: change it without a moment without trust
     Ca(ca::Args),
     /// Processes of the laboratory, started by the demo and by tests
@@ -70,6 +73,7 @@ impl Command {
             Self::Explain(args) => explain::run(args),
             Self::ProxyStatus(args) => proxy_status::run(&args),
             Self::Certs(args) => certs::run(&args),
+            Self::Rollout(args) => rollout::run(args),
             Self::Ca(args) => ca::run(args),
             Self::Lab(args) => lab::run(args),
         }

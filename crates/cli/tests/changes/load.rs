@@ -1,5 +1,6 @@
 //! Traffic that must not be lost, and somebody outside who tries in clear.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Error, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Mutex;
@@ -138,9 +139,9 @@ impl Load {
     }
 
     /// What came of it.
-    pub fn outcome(&self) -> Outcome {
+    pub fn outcome(&self, refusals: [BTreeMap<String, u64>; 2]) -> Outcome {
         let calls = self.calls.iter().map(|calls| calls.load(Ordering::Relaxed)).sum();
-        Outcome { calls, failures: self.failures.lock().unwrap().clone() }
+        Outcome { calls, failures: self.failures.lock().unwrap().clone(), refusals }
     }
 
     /// How it goes.

@@ -2,7 +2,7 @@
 //! somebody who means no good.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -211,12 +211,21 @@ impl Mesh {
         serde_json::from_str(&get(&self.folder.join("control/api.sock"), path)?).ok()
     }
 
-    /// Refusals of a sidecar by reason, as its metrics tell.
+    /// Refusals of a sidecar for one reason, as its metrics tell.
     pub fn refusals(&self, name: &str, reason: &str) -> u64 {
+        self.all_refusals(name).remove(reason).unwrap_or_default()
+    }
+
+    /// Refusals of a sidecar by reason, as its metrics tell.
+    pub fn all_refusals(&self, name: &str) -> BTreeMap<String, u64> {
         let text = self.page(name, "/stats/prometheus").unwrap_or_default();
-        let of = format!("reason=\"{reason}\"");
-        let lines = text.lines().filter(|line| line.starts_with("mutua_connections_refused_total{") && line.contains(&of));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+        let mut refusals = BTreeMap::new();
+        for line in text.lines().filter(|line| line.starts_with("mutua_connections_refused_total{")) {
+            let reason = line.split_once("reason=\"").and_then(|(_, rest)| rest.split('"').next()).expect("a label");
+            let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).expect("a number");
+            *refusals.entry(reason.to_owned()).or_default() += count;
+        }
+        refusals
     }
 
     pub fn from(&self, host: &str, to: impl Into<SocketAddr>) -> std::io::Result<TcpStream> {

@@ -98,6 +98,7 @@ async fn rollouts(State(parts): State<Arc<Parts>>) -> Json<Vec<views::RolloutVie
 async fn complete(State(parts): State<Arc<Parts>>) -> Json<Vec<views::RolloutView>> {
     tracing::warn!(generation = parts.world.current().generation, "the change under way is completed at once, as asked");
     parts.world.complete();
+    parts.rollouts.enter(&parts.world.stage());
     Json(views::rollouts(&parts))
 }
 

@@ -262,6 +262,11 @@ pub fn readings(parts: &Parts) -> Readings {
     Readings {
         generation: snapshot.generation,
         rejected: parts.world.status().rejected.is_some(),
+        stage: match parts.world.stage().phase {
+            Phase::Complete => 0,
+            Phase::Widen => 1,
+            Phase::Switch => 2,
+        },
         proxies: parts.registry.counts(parts.world.stage().revision()),
         root_expiry: snapshot.trust.roots.infos().iter().map(|root| unix(root.not_after)).min().unwrap_or(0),
         own_expiry: unix(parts.own.load().not_after()),
