@@ -155,10 +155,6 @@ fn nothing_is_lost(outcome: &Outcome) {
     let reasons = |refusals: &BTreeMap<String, u64>| refusals.keys().cloned().collect::<Vec<_>>();
     assert!(reasons(front).iter().all(|reason| reason == "POLICY_CHANGED"), "{front:?}");
     assert!(reasons(back).iter().all(|reason| reason == "POLICY_CHANGED" || reason == "PLAINTEXT_ON_STRICT_PORT"), "{back:?}");
-    assert!(
-        front.contains_key("POLICY_CHANGED") || back.contains_key("POLICY_CHANGED"),
-        "the long connection is drained by force"
-    );
 }
 
 const STAGED: &[&str] = &["--stage-timeout", "60s", "--drain-duration", "2s"];
@@ -237,6 +233,11 @@ fn no_request_is_lost_with_long_delays() {
     let how = Run { options: STAGED, delay: Duration::from_millis(longest), kills: &[2, 5, 9, 14] };
     let changes: Vec<Change> = mode_changes().into_iter().chain(other_changes()).collect();
     let began = SystemTime::now();
-    run("no_request_is_lost_with_long_delays", &how, &changes, nothing_is_lost);
+    run("no_request_is_lost_with_long_delays", &how, &changes, |outcome| {
+        nothing_is_lost(outcome);
+        let forced: u64 = outcome.refusals.iter().filter_map(|refusals| refusals.get("POLICY_CHANGED")).sum();
+        println!("connections that lived longer than the drain, and were cut: {forced}");
+        assert!(forced > 0, "the long connection is drained by force");
+    });
     println!("took {} s", began.elapsed().unwrap_or_default().as_secs());
 }
