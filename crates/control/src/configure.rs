@@ -41,6 +41,16 @@ pub enum NotAborted {
 /// Asks for the change under way to be taken back.
 pub type Abort = oneshot::Sender<Result<(), NotAborted>>;
 
+/// Takes the change under way back; returns when the way back has begun.
+///
+/// # Errors
+/// None is under way, or there is no way back.
+pub async fn abort(parts: &Parts) -> Result<(), NotAborted> {
+    let (reply, answer) = oneshot::channel();
+    parts.aborts.send(reply).await.map_err(|_| NotAborted::Stopping)?;
+    answer.await.map_err(|_| NotAborted::Stopping)?
+}
+
 /// Where configuration comes from and where its status goes.
 pub struct Configuration<S, K> {
     /// The source.

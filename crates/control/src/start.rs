@@ -12,14 +12,14 @@ use mutua_wire::certificate::istio_certificate_service_server::IstioCertificateS
 use mutua_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use mutua_wire::mesh::mesh_report_server::MeshReportServer;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
 use crate::api::{self, guard::Names};
-use crate::configure::{Abort, Configuration, NotAborted, reread};
+use crate::configure::{Abort, Configuration, reread};
 use crate::distribute::service::Discovery;
 use crate::listen;
 use crate::metrics::Metrics;
@@ -155,16 +155,6 @@ impl Parts {
     #[must_use]
     pub fn trust(&self) -> Trust {
         trust(&self.ca.load(), self.rotation.record().as_ref(), self.resigned.load(Ordering::Relaxed))
-    }
-
-    /// Takes the change under way back; returns when the way back has begun.
-    ///
-    /// # Errors
-    /// None is under way, or there is no way back.
-    pub async fn abort(&self) -> Result<(), NotAborted> {
-        let (reply, answer) = oneshot::channel();
-        self.aborts.send(reply).await.map_err(|_| NotAborted::Stopping)?;
-        answer.await.map_err(|_| NotAborted::Stopping)?
     }
 }
 

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 pub use serve::{BindError, Bound, bind};
 
 use crate::Parts;
-use crate::configure::NotAborted;
+use crate::configure::{self, NotAborted};
 use crate::names::WorkloadName;
 use crate::sign::reroot;
 use crate::sign::rotation::RotationError;
@@ -104,7 +104,7 @@ async fn complete(State(parts): State<Arc<Parts>>) -> Json<Vec<views::RolloutVie
 
 /// The change under way is taken back: the mesh goes to what was in force before it.
 async fn abort(State(parts): State<Arc<Parts>>) -> Result<Json<Vec<views::RolloutView>>, Failure> {
-    parts.abort().await.map_err(|error| {
+    configure::abort(&parts).await.map_err(|error| {
         let status = match error {
             NotAborted::NothingUnderWay | NotAborted::NoWayBack(NoWayBack::Forgotten) => StatusCode::CONFLICT,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
