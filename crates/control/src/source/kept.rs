@@ -74,8 +74,8 @@ impl KeptContents {
     /// # Errors
     /// The state folder cannot be written.
     pub fn retain(&self, digests: &[String]) -> Result<(), StateError> {
-        let gone = self.digests().into_iter().filter(|digest| !digests.contains(digest));
-        gone.map(|digest| self.state.remove(&file(&digest))).collect()
+        let mut gone = self.digests().into_iter().filter(|digest| !digests.contains(digest));
+        gone.try_for_each(|digest| self.state.remove(&file(&digest)))
     }
 
     /// Marks the content with that digest, and no other.
