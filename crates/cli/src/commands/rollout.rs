@@ -141,7 +141,7 @@ fn show<T: for<'de> Deserialize<'de>>(answer: &Value, format: Format, text: impl
     }
 }
 
-fn list(all: &Vec<Rollout>) -> String {
+fn list(all: &[Rollout]) -> String {
     let row = |rollout: &Rollout| {
         let late = match rollout.enforced {
             Some(_) => String::new(),
