@@ -184,6 +184,104 @@ fn a_check_tells_a_changed_rule() {
     });
 }
 
+/// What `redirect check` says, whatever its exit code.
+fn checked(host: &Host, arguments: &[&str]) -> String {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "\"$@\" || true", "sh", MUTUA, "redirect", "check", "--exempt-mark", "0x539"]).args(arguments);
+    host.namespace.run(&mut shell).expect("it says something")
+}
+
+#[test]
+fn lists_ranges_and_interfaces_decide_what_is_captured() {
+    in_lab("lists_ranges_and_interfaces_decide_what_is_captured", |folder| {
+        let network = network(folder);
+        let (a, b) = (network.host("lab/a").unwrap(), network.host("lab/b").unwrap());
+        let sidecar = [listen(a, "127.0.0.1:15001"), listen(a, "[::1]:15001"), listen(a, "0.0.0.0:15006")];
+        let (own, other) = (listen(a, "0.0.0.0:8080"), listen(b, "[::]:8080"));
+        let v6 = SocketAddr::new(IpAddr::V6(b.ipv6()), 8080);
+        let captured = |listener: &TcpListener, to: SocketAddr| assert_eq!(accept(listener).1, to);
+        with_each_tool(|tool| {
+            let apply = |more: &[&str]| {
+                let all = [&["--tool", tool][..], more].concat();
+                assert!(redirect(a, &[&["apply"][..], &all].concat()), "{more:?}");
+                assert!(redirect(a, &[&["check"][..], &all].concat()), "{tool} {more:?}: {}", checked(a, &all));
+            };
+            apply(&["--exclude-outbound-ip-ranges", "10.91.0.12,fd00:91::/64"]);
+            for to in [(B, 8080).into(), v6] {
+                let _caller = connect(a, to, None).expect("not captured");
+                other.accept().expect("it arrives");
+            }
+            let service: SocketAddr = ([10, 96, 0, 10], 80).into();
+            let _caller = connect(a, service, None).expect("captured");
+            captured(&sidecar[0], service);
+
+            apply(&["--include-outbound-ip-ranges", "fd00:91::/64", "--include-outbound-ports", "81"]);
+            let _caller = connect(a, (B, 8080), None).expect("not captured");
+            other.accept().expect("it arrives");
+            let _caller = connect(a, v6, None).expect("captured");
+            captured(&sidecar[1], v6);
+            let _caller = connect(a, (B, 81), None).expect("captured by its port");
+            captured(&sidecar[0], (B, 81).into());
+
+            apply(&["--include-inbound-ports", "8081"]);
+            let _caller = connect(b, (A, 8080), None).expect("not captured");
+            own.accept().expect("it arrives");
+            let _caller = connect(b, (A, 8081), None).expect("captured");
+            captured(&sidecar[2], (A, 8081).into());
+
+            apply(&["--exclude-interfaces", "eth0"]);
+            let _caller = connect(b, (A, 8080), None).expect("not captured");
+            own.accept().expect("it arrives");
+            let _caller = connect(a, (B, 8080), None).expect("not captured");
+            other.accept().expect("it arrives");
+            assert!(redirect(a, &["remove", "--tool", tool]));
+        });
+    });
+}
+
+#[test]
+fn a_check_names_each_rule_that_is_missing_or_not_ours() {
+    in_lab("a_check_names_each_rule_that_is_missing_or_not_ours", |folder| {
+        let network = network(folder);
+        let a = network.host("lab/a").unwrap();
+        let change = |tool: &str, arguments: &str| {
+            let program = privilege::find(tool).expect("installed");
+            a.namespace.run(Command::new(program).args(arguments.split(' '))).expect("it changes the rules");
+        };
+        with_each_tool(|tool| {
+            let tool = ["--tool", tool];
+            assert!(redirect(a, &[&["apply"][..], &tool].concat()));
+            if tool[1] == "nft" {
+                change("nft", "insert rule inet mutua outbound tcp dport 80 accept");
+                change("nft", "add rule inet mutua inbound tcp dport 81 accept");
+                change("nft", "flush chain inet mutua guard");
+                let said = checked(a, &tool);
+                for wanted in
+                    ["not ours: tcp dport 80 accept", "not ours: tcp dport 81 accept", "missing: tcp dport { 15001, 15006 }"]
+                {
+                    assert!(said.contains(wanted), "{said}");
+                }
+            } else {
+                change("iptables", "-t nat -I OUTPUT -p tcp --dport 80 -j ACCEPT");
+                change("iptables", "-t nat -A MUTUA_INBOUND -p tcp -m tcp --dport 15020 -j RETURN");
+                change("ip6tables", "-t nat -D MUTUA_OUTPUT -o lo -j RETURN");
+                let said = checked(a, &tool);
+                for wanted in [
+                    "ip: before ours: nat -A OUTPUT -p tcp -m tcp --dport 80 -j ACCEPT",
+                    "ip: stands more than once: nat -A MUTUA_INBOUND -p tcp -m tcp --dport 15020 -j RETURN",
+                    "ip6: missing: nat -A MUTUA_OUTPUT -o lo -j RETURN",
+                ] {
+                    assert!(said.contains(wanted), "{said}");
+                }
+                change("iptables", "-t nat -D OUTPUT -p tcp --dport 80 -j ACCEPT");
+            }
+            assert!(redirect(a, &[&["apply"][..], &tool].concat()));
+            assert!(redirect(a, &[&["check"][..], &tool].concat()), "{}", checked(a, &tool));
+            assert!(redirect(a, &[&["remove"][..], &tool].concat()));
+        });
+    });
+}
+
 #[test]
 fn connections_that_were_open_before_are_named_and_closed() {
     in_lab("connections_that_were_open_before_are_named_and_closed", |folder| {
