@@ -159,6 +159,7 @@ async fn roots_names_lists_and_skipping_are_each_right_or_refused() {
     let good = || pki.simple("good.pem");
     let list = |rule: mesh::ClientTls, crl: &str| mesh::ClientTls { ca_crl: pki.path(crl), ..rule };
     let skip = |rule: mesh::ClientTls| mesh::ClientTls { insecure_skip_verify: true, ..rule };
+    let secret = |rule: mesh::ClientTls| mesh::ClientTls { credential_name: "partner".to_owned(), ..rule };
     let none = || wire::tls(ClientTlsMode::TlsSimple, &[]);
     let untrusted = Err(Reason::UntrustedCertificate);
     for (what, server, rule, wanted) in [
@@ -176,6 +177,8 @@ async fn roots_names_lists_and_skipping_are_each_right_or_refused() {
         ("a list with it", &server, list(good(), "server.crl"), Err(Reason::CertificateRevoked)),
         ("a list with another", &other, list(good(), "server.crl"), Ok(())),
         ("no list in the file", &server, list(good(), "junk.pem"), Err(Reason::TlsSettings)),
+        ("a secret, which is not given", &server, secret(none()), Err(Reason::TlsSettings)),
+        ("a secret and nothing verified", &server, secret(skip(none())), Err(Reason::TlsSettings)),
         ("nothing verified", &server, skip(none()), Ok(())),
         ("nothing verified, though it has ended", &ended, skip(none()), Ok(())),
     ] {

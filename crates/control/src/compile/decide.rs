@@ -123,6 +123,7 @@ fn tls(tls: TlsSettings) -> mesh::ClientTls {
         insecure_skip_verify: files.insecure_skip_verify,
         auto: tls.auto,
         trust_domains: tls.trust_domains,
+        credential_name: files.credential_name,
     }
 }
 

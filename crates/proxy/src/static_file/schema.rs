@@ -195,6 +195,7 @@ fn client_tls(field: &Field<'_>) -> Result<mesh::ClientTls, Wrong> {
         ca_crl: map.text("caCrl")?,
         insecure_skip_verify: map.or_default("insecureSkipVerify", Field::flag)?,
         auto: false,
+        credential_name: String::new(),
     })
 }
 

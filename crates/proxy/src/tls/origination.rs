@@ -28,6 +28,9 @@ pub enum OriginationError {
         /// The system's reason.
         source: std::io::Error,
     },
+    /// The rule names a secret, which no proxy is given; falling back to other roots would trust what the rule does not.
+    #[error("credentialName {0}: secrets are not given to sidecars; name files below --tls-dir instead")]
+    Credential(String),
     /// MUTUAL needs both.
     #[error("MUTUAL needs clientCertificate and privateKey")]
     Incomplete,
@@ -64,6 +67,9 @@ impl Files {
     /// # Errors
     /// A file that is missing, unreadable, or outside `folders`.
     pub fn read(tls: &ClientTls, folders: &[PathBuf]) -> Result<Self, OriginationError> {
+        if !tls.credential_name.is_empty() {
+            return Err(OriginationError::Credential(tls.credential_name.clone()));
+        }
         let mutual = tls.mode == ClientMode::Mutual;
         if mutual && (tls.client_certificate.is_empty() || tls.private_key.is_empty()) {
             return Err(OriginationError::Incomplete);

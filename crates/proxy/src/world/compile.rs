@@ -136,6 +136,7 @@ fn client_tls(tls: mesh::ClientTls) -> Result<ClientTls, CompileError> {
         ca_certificates: tls.ca_certificates,
         ca_crl: tls.ca_crl,
         insecure_skip_verify: tls.insecure_skip_verify,
+        credential_name: tls.credential_name,
     })
 }
 

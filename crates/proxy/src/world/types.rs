@@ -183,6 +183,8 @@ pub struct ClientTls {
     pub ca_crl: String,
     /// `insecureSkipVerify`.
     pub insecure_skip_verify: bool,
+    /// `credentialName`.
+    pub credential_name: String,
 }
 
 /// A peer expectation that can be a key.
@@ -301,6 +303,7 @@ impl DestinationPort {
             ca_certificates: String::new(),
             ca_crl: String::new(),
             insecure_skip_verify: false,
+            credential_name: String::new(),
         };
         Self { port, protocol, tls, endpoints: Vec::new(), decided_by: String::new() }
     }

@@ -137,6 +137,9 @@ pub struct ClientTls {
     /// The trust domains that a peer's identity may be of (ISTIO_MUTUAL).
     #[prost(string, repeated, tag = "11")]
     pub trust_domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// `credentialName`: certificates, key and roots come from this secret, and from nowhere else.
+    #[prost(string, tag = "12")]
+    pub credential_name: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {
