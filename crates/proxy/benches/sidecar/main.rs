@@ -15,6 +15,7 @@ mod report;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use mutua_lab::folder::StateFolder;
@@ -47,6 +48,8 @@ struct Arguments {
 }
 
 const WARM: f64 = 1.0;
+/// After a start, until a proxy's memory is looked at.
+const SETTLED: Duration = Duration::from_secs(2);
 /// Starts of each side in a round.
 const STARTS: usize = 5;
 /// Cores that other programs may use without spoiling a round.
@@ -165,14 +168,17 @@ fn under_load(
 }
 
 fn at_rest(ground: &Ground, peer: Peer, connections: usize) -> Figures {
-    let Some(pair) = ground.start(peer) else { return Figures::default() };
+    let Some(pair) = ground.launch(peer) else { return Figures::default() };
     let resident = || f64::max(measure::resident(pair.client.id()), measure::resident(pair.server.id()));
     let connections = connections.min(most_connections());
+    std::thread::sleep(SETTLED);
+    let idle = resident();
+    ground.wait_until_it_serves(peer);
     let before = resident();
     let held = ground.as_client(|| load::hold(Ground::target(peer), connections, |held| (held, resident())));
     let (held, during) = held.expect("connections that are held");
     Figures {
-        idle: before / 1024.0,
+        idle: idle / 1024.0,
         held: held as f64,
         holding: during / 1024.0,
         per_connection: (during - before) / held as f64,

@@ -114,18 +114,25 @@ impl Ground {
         self.network.host(name).expect("a host")
     }
 
-    /// Starts a pair; it is ready when an application behind it has answered.
+    /// Starts a pair; nothing has passed through it yet.
+    pub fn launch(&self, peer: Peer) -> Option<Pair> {
+        (peer != Peer::Direct).then(|| Pair { server: self.spawn(peer, "server"), client: self.spawn(peer, "client") })
+    }
+
+    /// Starts a pair and waits until an application behind it has answered.
     pub fn start(&self, peer: Peer) -> Option<Pair> {
-        if peer == Peer::Direct {
-            return None;
-        }
-        let pair = Pair { server: self.spawn(peer, "server"), client: self.spawn(peer, "client") };
+        let pair = self.launch(peer);
+        self.wait_until_it_serves(peer);
+        pair
+    }
+
+    /// Waits until the application behind a pair answers.
+    pub fn wait_until_it_serves(&self, peer: Peer) {
         let deadline = Instant::now() + PATIENCE;
         while !self.as_client(|| answers(Self::target(peer))) {
             assert!(Instant::now() < deadline, "{} does not serve: see the logs in {}", peer.name(), self.folder.display());
             std::thread::sleep(Duration::from_millis(20));
         }
-        Some(pair)
     }
 
     fn spawn(&self, peer: Peer, side: &str) -> Process {
