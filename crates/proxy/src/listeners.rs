@@ -5,9 +5,10 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::admin::bind_socket;
-use crate::capture::{listen, listen_transparent};
+use crate::capture::{keep_alive, listen, listen_transparent};
 use crate::connections::Direction;
 use crate::handover::{Inherited, Named, SOCKET};
 use crate::redirect::Interception;
@@ -72,6 +73,11 @@ impl Listeners {
             }
         }
         Ok(Self { workers, dns: datagrams.into_iter().zip(streams).collect(), metrics, readiness, admin, successor })
+    }
+
+    /// Lets the kernel ask after so much silence whether who was accepted still lives.
+    pub fn keep_alive(&self, silence: Duration) {
+        self.workers.iter().flatten().for_each(|(_, listener)| keep_alive(listener, silence));
     }
 
     /// A second handle of each, under the name by which a successor asks for it.

@@ -189,8 +189,10 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     let folder = prepared.store.folder().to_owned();
     let mut inherited = if settings.take_over { Inherited::ask(&folder).map_err(StartError::TakeOver)? } else { None };
     let listeners = Listeners::bind(&addresses, &folder, inherited.as_mut())?;
+    listeners.keep_alive(settings.tcp_keepalive);
     let transparent = settings.inbound_interception_mode == Interception::Tproxy;
-    let dialer = Dialer { mark: settings.mark, transparent: transparent.then_some(TPROXY_MARK) };
+    let keepalive = Some(settings.tcp_keepalive);
+    let dialer = Dialer { mark: settings.mark, transparent: transparent.then_some(TPROXY_MARK), keepalive };
     let own_ports = [OUTBOUND_PORT, INBOUND_PORT];
     let capture: Box<dyn Capture> = if transparent { Box::new(Transparent { own_ports }) } else { Box::new(Redirected) };
     let log = AccessLogger::stdout(&settings.access_log)?;

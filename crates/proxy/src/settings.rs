@@ -60,6 +60,9 @@ pub struct Settings {
     /// How long open connections may go on after SIGTERM, such as 5s
     #[arg(long, value_name = "DURATION", default_value = "5s", value_parser = duration)]
     pub drain: Duration,
+    /// Silence after which the kernel asks whether the peer of a connection still lives, on both of its sockets, such as 3m
+    #[arg(long, value_name = "DURATION", default_value = "3m", value_parser = duration)]
+    pub tcp_keepalive: Duration,
     /// Take over from the sidecar that runs over this state folder: its listening sockets, without refusing a connection,
     /// once this one has its configuration; that one then lets its open connections go on for drainDuration and ends. When
     /// this one cannot start, that one goes on. Without one this starts as ever

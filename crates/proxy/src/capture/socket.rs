@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
 /// Silence after which the kernel asks whether the peer still lives, and the pause between two such questions.
-const KEEPALIVE: Duration = Duration::from_secs(180);
+pub const KEEPALIVE: Duration = Duration::from_secs(180);
 /// Ports from which the application is dialled as its caller, and how many are tried.
 const CALLER_PORTS: std::ops::Range<u16> = 1024..32_768;
 const PORT_ATTEMPTS: usize = 32;
@@ -72,6 +73,8 @@ pub struct Dialer {
     pub mark: Option<u32>,
     /// The mark of connections to the application where it is to see the callers' own addresses (TPROXY).
     pub transparent: Option<u32>,
+    /// Silence after which the kernel asks whether the peer still lives; [`KEEPALIVE`] when `None`.
+    pub keepalive: Option<Duration>,
 }
 
 impl Dialer {
@@ -91,7 +94,7 @@ impl Dialer {
     pub async fn connect_application(&self, address: SocketAddr, caller: IpAddr) -> io::Result<TcpStream> {
         if let Some(mark) = self.transparent.filter(|_| caller.is_ipv4() == address.is_ipv4()) {
             let socket = as_caller(address, caller, mark)?;
-            return connected(TcpSocket::from_std_stream(socket.into()), address).await;
+            return connected(TcpSocket::from_std_stream(socket.into()), address, self.keepalive).await;
         }
         let source = match address {
             SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::new(127, 0, 0, 6)),
@@ -109,14 +112,17 @@ impl Dialer {
             choose_port_later(&socket);
             socket.bind(SocketAddr::new(source, 0))?;
         }
-        connected(socket, address).await
+        connected(socket, address, self.keepalive).await
     }
 }
 
-async fn connected(socket: TcpSocket, address: SocketAddr) -> io::Result<TcpStream> {
+async fn connected(socket: TcpSocket, address: SocketAddr, keepalive: Option<Duration>) -> io::Result<TcpStream> {
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(address)).await;
     let stream = connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection request"))??;
     tune(&SockRef::from(&stream));
+    if let Some(silence) = keepalive {
+        keep_alive(&stream, silence);
+    }
     Ok(stream)
 }
 
@@ -140,8 +146,17 @@ fn as_caller(address: SocketAddr, caller: IpAddr, mark: u32) -> io::Result<Socke
 /// Sends small writes at once, and finds out about dead peers. Neither is needed for correctness.
 fn tune(socket: &SockRef<'_>) {
     let _ = socket.set_tcp_nodelay(true);
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-    let _ = socket.set_tcp_keepalive(&keepalive);
+    let _ = socket.set_tcp_keepalive(&asking(KEEPALIVE));
+}
+
+/// Lets the kernel ask, after so much silence and again as long after each question, whether the peer of `socket` still lives.
+/// What a listening socket accepts inherits it. Not needed for correctness.
+pub fn keep_alive(socket: &impl AsFd, silence: Duration) {
+    let _ = SockRef::from(socket).set_tcp_keepalive(&asking(silence));
+}
+
+fn asking(silence: Duration) -> TcpKeepalive {
+    TcpKeepalive::new().with_time(silence).with_interval(silence)
 }
 
 /// Lets the kernel choose the port of a bound address when the socket connects, among all that are free towards that one
@@ -180,6 +195,20 @@ mod tests {
         choose_port_later(&socket);
         socket.bind("127.0.0.6:0".parse().unwrap()).unwrap();
         assert_eq!(socket.local_addr().unwrap().port(), 0);
+    }
+
+    #[tokio::test]
+    async fn both_sockets_are_kept_alive_as_told() {
+        let silence = Duration::from_secs(33);
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        keep_alive(&listener, silence);
+        let dialer = Dialer { keepalive: Some(silence), ..Dialer::default() };
+        let (dialled, accepted) = tokio::join!(dialer.connect(listener.local_addr().unwrap()), listener.accept());
+        for stream in [dialled.unwrap(), accepted.unwrap().0] {
+            let socket = SockRef::from(&stream);
+            assert!(socket.keepalive().unwrap());
+            assert_eq!((socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()), (silence, silence));
+        }
     }
 
     #[test]
