@@ -114,7 +114,7 @@ impl<'m> Index<'m> {
     }
 
     /// Objects of one namespace whose non-empty selectors match one workload, of whatever namespace. The answer is by
-    /// position, with the others and an example.
+    /// position, with the others ([`MOST`] of them) and an example.
     pub(super) fn clashes(&self, selectors: &[(&str, &Labels)]) -> BTreeMap<usize, Clash<'_, 'm>> {
         let mut by_namespace: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (at, (namespace, _)) in selectors.iter().enumerate().filter(|(_, (_, selector))| !selector.is_empty()) {
@@ -132,7 +132,8 @@ impl<'m> Index<'m> {
                 for at in several {
                     let example = &self.workloads[*workload];
                     let clash = found.entry(*at).or_insert_with(|| Clash { others: BTreeSet::new(), example });
-                    clash.others.extend(several.iter().filter(|other| *other != at));
+                    let room = MOST.saturating_sub(clash.others.len());
+                    clash.others.extend(several.iter().filter(|other| *other != at).take(room));
                     if example.namespace == selectors[*at].0 && clash.example.namespace != example.namespace {
                         clash.example = example;
                     }
@@ -211,6 +212,9 @@ impl Clash<'_, '_> {
         )
     }
 }
+
+/// How many other objects a finding names: where thousands clash, each naming all would be too much to print.
+pub(super) const MOST: usize = 20;
 
 /// The number of a target port on a workload, `None` when its name is not known there.
 pub(super) fn target_number(target: &TargetPort, workload: &Workload<'_>) -> Option<u16> {

@@ -283,6 +283,23 @@ fn an_annotation_silences_all_or_the_listed_codes() {
     assert_eq!(silenced("KIA0003, KIA0004"), ["MUT0002"]);
 }
 
+/// The text grows with the objects, not with their pairs.
+#[test]
+fn thousands_that_clash_are_told_in_bounded_words() {
+    const MANY: usize = 3000;
+    let (mut wide, mut selecting) = (Case::default(), Case::default().pod("bar", "web"));
+    for at in 0..MANY {
+        wide = wide.policy("bar", &format!("p{at}"), Strict);
+        selecting = selecting.selecting("bar", &format!("p{at}"), Strict, &[("app", "web")], &[]);
+    }
+    for (mesh, code) in [(wide.0, "KIA0002"), (selecting.0, "KIA0003")] {
+        let findings = analyze(&mesh);
+        assert_eq!(findings.iter().filter(|one| one.code == code).count(), MANY);
+        let longest = findings.iter().map(|one| one.message.len() + one.fix.len()).max();
+        assert!(longest < Some(2000), "{code}: {longest:?} bytes");
+    }
+}
+
 #[test]
 fn a_clean_mesh_has_no_findings() {
     let case = Case::default().policy(ROOT, "default", Strict).rule("bar", WIDE, IstioMutual).pod("bar", "web");
