@@ -80,6 +80,10 @@ pub(crate) fn has_name(der: &[u8], name: &str) -> bool {
 
 pub(crate) fn parse(der: &[u8]) -> Result<X509Certificate<'_>, IdentityError> {
     match X509Certificate::from_der(der) {
+        // An INTEGER has at least one byte (X.690 §8.3.1); the parser takes none for a number that nothing could name.
+        Ok(([], certificate)) if certificate.raw_serial().is_empty() => {
+            Err(IdentityError::malformed("certificate", "its serial number has no bytes"))
+        }
         Ok(([], certificate)) => Ok(certificate),
         Ok(_) => Err(IdentityError::malformed("certificate", "bytes after its end")),
         Err(error) => Err(IdentityError::malformed("certificate", error)),
