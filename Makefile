@@ -24,7 +24,7 @@ check:
 	scripts/size-limits
 
 bench: bench-needs
-	ENVOY=$(ENVOY) cargo bench --workspace
+	ENVOY=$(ENVOY) cargo bench -p mutua-policy -p mutua-proxy --bench scale --bench sidecar
 
 soak:
 	MUTUA_SOAK=1 cargo test --release --workspace -- --include-ignored
