@@ -210,6 +210,10 @@ fn the_work_for_a_stranger_is_bounded() {
     let long = credentials(&key, &leaf, &impostors);
     refused("a long chain", &mesh, &long, TlsErrorKind::BadCertificate, "peer sent 11 certificates of ");
 
+    let bulk = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 3], vec![0; 33_000]);
+    let heavy = spoiled(|params| params.custom_extensions.push(bulk));
+    refused("33 KB of certificates", &mesh, &signed(&mesh, &heavy), TlsErrorKind::BadCertificate, "more than are looked at");
+
     let bulk = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99999, 3], vec![0; 40_000]);
     let heavy = spoiled(|params| params.custom_extensions.push(bulk)).signed_by(&key, &issuer(&mesh)).unwrap();
     let heavy = credentials(&key, &heavy, &[heavy.pem()]);

@@ -184,6 +184,14 @@ fn bad_answers() -> Vec<(&'static str, common::plane::Forge)> {
             "certificate chain: ",
             Box::new(|ca, csr, _| ca.sign(csr, &SERVER.parse().unwrap(), Duration::from_millis(1)).unwrap().chain_pem),
         ),
+        (
+            "is older than",
+            Box::new(|ca, csr, _| {
+                let minute = Duration::from_secs(60);
+                let then = std::time::SystemTime::now() - minute;
+                ca.sign_at(then, csr, &SERVER.parse().unwrap(), minute + Duration::from_secs(3)).unwrap().chain_pem
+            }),
+        ),
         ("it is empty", Box::new(|_, _, _| Vec::new())),
         ("no PEM certificate", Box::new(|_, _, _| vec!["garbage".to_owned(); 3])),
         ("message length too large", Box::new(|_, _, chain| [chain, vec![" ".repeat(300 * 1024)]].concat())),

@@ -127,8 +127,13 @@ impl Mesh {
     }
 
     pub fn start_control_plane(&self) {
+        self.start_control_plane_with(&[]);
+    }
+
+    /// As [`Mesh::start_control_plane`], with environment variables.
+    pub fn start_control_plane_with(&self, environment: &[(&str, &str)]) {
         let mut command = Command::new(MUTUA);
-        command.arg("control-plane").arg("--config").arg(self.folder.join("config"));
+        command.envs(environment.iter().copied()).arg("control-plane").arg("--config").arg(self.folder.join("config"));
         command.arg("--state").arg(self.folder.join("control")).arg("--listen").arg(format!("{CONTROL}:{CONTROL_PORT}"));
         command.args(&self.options).stdout(Stdio::null()).stderr(self.log("control"));
         let before = self.said("control").matches("the control plane is ready").count();

@@ -8,6 +8,7 @@ mod common;
 mod mesh;
 mod process;
 mod resources;
+mod secrets;
 
 use mesh::Mesh;
 use mutua_lab::Process;

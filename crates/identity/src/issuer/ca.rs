@@ -152,7 +152,11 @@ impl Ca {
         self.sign_at(SystemTime::now(), csr_pem, id, ttl)
     }
 
-    pub(super) fn sign_at(&self, now: SystemTime, csr_pem: &str, id: &SpiffeId, ttl: Duration) -> Result<Issued, IdentityError> {
+    /// As [`Ca::sign`], at another time than now: a CA's clock may be wrong.
+    ///
+    /// # Errors
+    /// As [`Ca::sign`].
+    pub fn sign_at(&self, now: SystemTime, csr_pem: &str, id: &SpiffeId, ttl: Duration) -> Result<Issued, IdentityError> {
         let key = request::public_key(csr_pem)?;
         let (leaf, not_after) = self.leaf(now, &key, id, &[], ttl)?;
         let serial = CertificateInfo::from_pem(&leaf)?.serial;
