@@ -169,23 +169,36 @@ fn matches(pattern: &str, namespace: &str) -> bool {
     }
 }
 
-/// KIA0004 and IST0127: a selector that matches nothing.
+/// KIA0004 and IST0127: a policy for nothing.
 fn workloads(index: &Index<'_>, policy: &AuthorizationPolicy, out: &mut Findings) {
     let namespace = policy.meta.namespace();
-    if policy.selector.is_empty() || policy.has_target {
+    // In the root namespace a policy is for the whole mesh.
+    let mesh_wide = namespace == index.mesh.config.root_namespace;
+    if policy.has_target {
+        return;
+    }
+    if policy.selector.is_empty() {
+        if !mesh_wide && !index.has_mesh_workloads(namespace) {
+            let message = format!("namespace {namespace} has no workload of the mesh, so this policy protects nothing");
+            out.add(
+                "IST0127",
+                &policy.meta,
+                "metadata/namespace",
+                message,
+                "write it for a namespace that has workloads".to_owned(),
+            );
+        }
         return;
     }
     let shown = super::peer::shown(&policy.selector);
-    let here = !index.selected(namespace, &policy.selector).is_empty();
-    if !here {
+    let here = index.selected(namespace, &policy.selector);
+    if here.is_empty() {
         let message = format!("no workload of namespace {namespace} has the labels {shown}");
         out.add("KIA0004", &policy.meta, "spec/selector/matchLabels", message, "write labels that the pods have".to_owned());
     }
-    // In the root namespace a policy is for the whole mesh.
-    let mesh_wide = namespace == index.mesh.config.root_namespace;
-    let selects = here || (mesh_wide && !index.selected_anywhere(&policy.selector).is_empty());
-    if !selects {
-        let message = format!("no workload has the labels {shown}, so this policy protects nothing");
+    let selected = if mesh_wide { index.selected_anywhere(&policy.selector) } else { here };
+    if !selected.iter().any(|(_, workload)| workload.in_mesh) {
+        let message = format!("no workload of the mesh has the labels {shown}, so this policy protects nothing");
         out.add("IST0127", &policy.meta, "spec/selector", message, "write labels that the pods have".to_owned());
     }
 }

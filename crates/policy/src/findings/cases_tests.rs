@@ -66,6 +66,7 @@ fn theirs() -> Vec<Row> {
     let principals = "principals: [cluster.local/ns/foo/sa/sleep]";
     let stopped = policy("bar", "p", "{mtls: {mode: DISABLE}}");
     let own = "AuthorizationPolicy bar/a";
+    let whole = |namespace: &str| object("AuthorizationPolicy", "security.istio.io/v1", namespace, "a", "{rules: [{}]}");
     let subset = |version: &str| rule("bar", "r", &format!("{{host: web, subsets: [{{name: v, labels: {{app: {version}}}}}]}}"));
     let remote = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: far, namespace: bar, labels: {topology.istio.io/cluster: far-away}}\nspec: {serviceAccountName: far}\n".to_owned();
     let in_cluster = |name: &str| {
@@ -159,7 +160,11 @@ fn theirs() -> Vec<Row> {
             from("namespaces: [\"fo*\"]"),
         ),
         ("IST0127", own, "spec/selector", from(principals).replace("app: web", "app: none"), from(principals)),
+        ("IST0127", own, "spec/selector", authorization("{}").replace("app: web", "app: old"), authorization("{}")),
+        ("IST0127", "AuthorizationPolicy baz/a", "metadata/namespace", whole("baz"), whole("foo")),
         ("IST0173", "DestinationRule bar/r", "spec/subsets[0]/labels", subset("none"), subset("web")),
+        ("MUT0032", "DestinationRule bar/r", "spec/subsets[0]/labels", subset("sleep"), subset("web")),
+        ("IST0173", "DestinationRule bar/r", "spec/subsets[0]/labels", subset("none"), subset("sleep")),
         ("IST0174", "DestinationRule bar/r", "spec/host", rule("bar", "r", "{host: web.bar}"), rule("bar", "r", "{host: web}")),
     ]
 }

@@ -14,9 +14,9 @@ use crate::Engine;
 use crate::tests::{BASE, istio, policy, rule};
 
 /// What the finding says is wrong has more than one remedy, or needs a name, a certificate or an address.
-const FOR_PEOPLE: [&str; 17] = [
+const FOR_PEOPLE: [&str; 18] = [
     "IST0101", "IST0106", "IST0127", "IST0173", "KIA0003", "KIA0004", "KIA0106", "KIA0107", "KIA0108", "KIA0201", "MUT0014",
-    "MUT0019", "MUT0024", "MUT0027", "MUT0028", "MUT0031", "IST0174",
+    "MUT0019", "MUT0024", "MUT0027", "MUT0028", "MUT0031", "MUT0032", "IST0174",
 ];
 
 /// Code, object, path and the documents that raise it.

@@ -6,12 +6,21 @@ use mutua_model::service::TargetPort;
 use mutua_model::workload::PodSpec;
 use mutua_model::{DestinationRule, Labels, Mesh, Meta, MtlsMode, PeerAuthentication, Service};
 
+use crate::injection;
+
+/// What a pod says of its injection, as label or annotation.
+const INJECT: &str = "sidecar.istio.io/inject";
+/// The pod label that says whether it speaks the mesh's TLS.
+pub(super) const TLS_MODE: &str = "security.istio.io/tlsMode";
+
 /// A workload as the checks see it.
 pub(super) struct Workload<'m> {
     pub(super) namespace: &'m str,
     pub(super) name: &'m str,
     pub(super) labels: &'m Labels,
     pub(super) spec: Option<&'m PodSpec>,
+    /// Whether istioctl takes it for a part of the mesh.
+    pub(super) in_mesh: bool,
 }
 
 /// The mesh, sorted and indexed.
@@ -29,6 +38,8 @@ pub(super) struct Index<'m> {
     by_label: HashMap<(&'m str, &'m str, &'m str), Vec<usize>>,
     /// Namespaces with workloads.
     inhabited: HashSet<&'m str>,
+    /// Namespaces with workloads of the mesh.
+    meshed: HashSet<&'m str>,
     /// Of all namespaces together.
     by_label_anywhere: HashMap<(&'m str, &'m str), Vec<usize>>,
     services: HashMap<&'m str, Vec<&'m Service>>,
@@ -49,6 +60,7 @@ impl<'m> Index<'m> {
             workloads: Vec::new(),
             by_label: HashMap::new(),
             inhabited: HashSet::new(),
+            meshed: HashSet::new(),
             by_label_anywhere: HashMap::new(),
             services: HashMap::new(),
         };
@@ -67,18 +79,27 @@ impl<'m> Index<'m> {
 
     fn add_workloads(&mut self) {
         let mesh = self.mesh;
+        let namespaces: HashMap<&str, &Labels> = mesh.namespaces.iter().map(|one| (one.meta.name(), &one.meta.labels)).collect();
+        let in_mesh = |namespace: &str, labels: &Labels, annotations: &Labels, spec: &PodSpec| {
+            let asked = labels.get(INJECT).or_else(|| annotations.get(INJECT)).map(|value| value == "true");
+            let by_namespace = || namespaces.get(namespace).is_some_and(|labels| injection::is_asked_for(labels));
+            let runs = spec.containers.iter().any(|name| name == "istio-proxy");
+            runs || labels.get(TLS_MODE).is_some_and(|mode| mode == "istio") || asked.unwrap_or_else(by_namespace)
+        };
         for pod in mesh.pods.iter().filter(|pod| !pod.ended) {
-            self.add(&pod.meta, &pod.meta.labels, Some(&pod.spec));
+            let (meta, labels) = (&pod.meta, &pod.meta.labels);
+            self.add(meta, labels, Some(&pod.spec), in_mesh(meta.namespace(), labels, &meta.annotations, &pod.spec));
         }
         for controller in &mesh.controllers {
-            self.add(&controller.meta, &controller.labels, Some(&controller.spec));
+            let (meta, labels, spec) = (&controller.meta, &controller.labels, &controller.spec);
+            self.add(meta, labels, Some(spec), in_mesh(meta.namespace(), labels, &controller.annotations, spec));
         }
         for entry in &mesh.workload_entries {
-            self.add(&entry.meta, &entry.endpoint.labels, None);
+            self.add(&entry.meta, &entry.endpoint.labels, None, true);
         }
     }
 
-    fn add(&mut self, meta: &'m Meta, labels: &'m Labels, spec: Option<&'m PodSpec>) {
+    fn add(&mut self, meta: &'m Meta, labels: &'m Labels, spec: Option<&'m PodSpec>, in_mesh: bool) {
         let (namespace, name) = (meta.namespace(), meta.name());
         let position = self.workloads.len();
         self.inhabited.insert(namespace);
@@ -86,7 +107,10 @@ impl<'m> Index<'m> {
             self.by_label.entry((namespace, key, value)).or_default().push(position);
             self.by_label_anywhere.entry((key, value)).or_default().push(position);
         }
-        self.workloads.push(Workload { namespace, name, labels, spec });
+        if in_mesh {
+            self.meshed.insert(namespace);
+        }
+        self.workloads.push(Workload { namespace, name, labels, spec, in_mesh });
     }
 
     /// The workloads of a namespace that a non-empty selector matches, with their positions.
@@ -98,6 +122,11 @@ impl<'m> Index<'m> {
     /// Whether a namespace has workloads.
     pub(super) fn has_workloads(&self, namespace: &str) -> bool {
         self.inhabited.contains(namespace)
+    }
+
+    /// Whether a namespace has workloads of the mesh.
+    pub(super) fn has_mesh_workloads(&self, namespace: &str) -> bool {
+        self.meshed.contains(namespace)
     }
 
     /// As [`Self::selected`], of any namespace.

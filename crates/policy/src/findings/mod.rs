@@ -84,7 +84,7 @@ pub fn analyze(engine: &Engine, asked: &Asked) -> Vec<Finding> {
         authorization::uncovered(&index, &mut out);
     }
     sidecar::check(&index, &mut out);
-    traffic::check(engine, &mut out);
+    traffic::check(engine, &index, &mut out);
     traps::check(engine, &mut out);
     trust::check(engine, &mut out);
     if let Some(now) = asked.now {

@@ -3,13 +3,11 @@
 use mutua_model::{ClientTlsMode, DestinationRule, Kind, Mesh, MtlsMode, PeerAuthentication, TrafficPolicy};
 
 use super::Findings;
+use super::index::TLS_MODE;
 use super::paste;
 use super::traffic::callers::{have, sidecars_to_paste};
 use crate::engine::Engine;
 use crate::workload::Workload;
-
-/// The pod label that says whether it speaks the mesh's TLS.
-const TLS_MODE: &str = "security.istio.io/tlsMode";
 
 pub(super) fn check(engine: &Engine, out: &mut Findings) {
     let mesh = engine.mesh();

@@ -23,7 +23,7 @@ pub(super) const CODES: &[Code] = &[
         "IST0127",
         Warning,
         "The selector matches no workload",
-        "No workload has the labels that the AuthorizationPolicy selects, so it protects nothing.",
+        "No workload of the mesh has the labels that the AuthorizationPolicy selects, or it is for a whole namespace that has none, so it protects nothing.",
         "Correct the labels.",
     ),
     code(
@@ -51,7 +51,7 @@ pub(super) const CODES: &[Code] = &[
         "IST0173",
         Error,
         "A subset selects no workload",
-        "No endpoint of the rule's host has the subset's labels: requests to the subset fail.",
+        "No workload has the subset's labels: requests to the subset fail.",
         "Correct the labels, or remove the subset.",
     ),
     code(

@@ -1,5 +1,6 @@
 //! The one table of finding codes. `docs/findings.md` is made from it.
 
+mod deviations;
 mod istioctl;
 mod kiali;
 mod own;
@@ -57,6 +58,7 @@ pub fn severity(code: &str) -> Severity {
 #[must_use]
 pub fn markdown() -> String {
     let mut text = "# Findings\n\nMade from the table in `crates/policy/src/findings/codes`; do not edit.\n".to_owned();
+    text.push_str(deviations::TEXT);
     for code in all() {
         let severity = match code.severity {
             Error => "error",

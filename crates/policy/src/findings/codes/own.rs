@@ -222,4 +222,11 @@ pub(super) const CODES: &[Code] = &[
         "meshMTLS.minProtocolVersion acts on sidecars as servers of mutual TLS. Clients keep 1.2 as their floor, in SIMPLE and MUTUAL too, and take what the server insists on.",
         "Let those servers refuse TLS 1.2.",
     ),
+    code(
+        "MUT0032",
+        Error,
+        "A subset selects workloads of other services only",
+        "The subset's labels are on some workload of the mesh, so istioctl says nothing, but on no endpoint of the rule's host: requests to the subset fail.",
+        "Correct the labels, or remove the subset.",
+    ),
 ];

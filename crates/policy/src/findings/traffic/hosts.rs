@@ -4,10 +4,11 @@ use mutua_model::DestinationRule;
 
 use crate::engine::Engine;
 use crate::findings::Findings;
+use crate::findings::index::Index;
 use crate::host;
 
-/// IST0173 and IST0174.
-pub(super) fn check(engine: &Engine, rule: &DestinationRule, covered: &[usize], out: &mut Findings) {
+/// IST0173, IST0174 and MUT0032.
+pub(super) fn check((engine, index): (&Engine, &Index<'_>), rule: &DestinationRule, covered: &[usize], out: &mut Findings) {
     if covered.is_empty() {
         unknown(engine, rule, out);
         return;
@@ -19,9 +20,17 @@ pub(super) fn check(engine: &Engine, rule: &DestinationRule, covered: &[usize], 
             .any(|endpoint| subset.labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value)));
         if !selected {
             let shown = crate::findings::peer::shown(&subset.labels);
-            let message = format!("no endpoint of {} has the labels {shown} of subset {}", rule.host, subset.name);
+            let elsewhere = index.selected_anywhere(&subset.labels);
+            let (code, message) = match elsewhere.first() {
+                None => ("IST0173", format!("no workload has the labels {shown} of subset {}", subset.name)),
+                Some((_, other)) => {
+                    let (namespace, name) = (other.namespace, other.name);
+                    let who = format!("workload {namespace}/{name} has the labels {shown} of subset {}", subset.name);
+                    ("MUT0032", format!("{who}, but no endpoint of {}", rule.host))
+                }
+            };
             let fix = "write labels that its workloads have".to_owned();
-            out.add("IST0173", &rule.meta, &format!("spec/subsets[{at}]/labels"), message, fix);
+            out.add(code, &rule.meta, &format!("spec/subsets[{at}]/labels"), message, fix);
         }
     }
 }

@@ -11,18 +11,19 @@ use mutua_model::AppProtocol;
 
 use self::callers::Callers;
 use super::Findings;
+use super::index::Index;
 use crate::engine::Engine;
 use crate::host::Hosts;
 
 /// A namespace without rules of its own: how most clients see a service.
 const STRANGER: &str = "";
 
-pub(super) fn check(engine: &Engine, out: &mut Findings) {
+pub(super) fn check(engine: &Engine, index: &Index<'_>, out: &mut Findings) {
     let hosts = Hosts::new(&engine.services);
     let mut faces = faces::Cache::default();
     for rule in &engine.mesh().destination_rules {
         let covered = hosts.covered(rule, &engine.mesh().config.cluster_domain);
-        hosts::check(engine, rule, &covered, out);
+        hosts::check((engine, index), rule, &covered, out);
         rules::check(engine, (rule, &covered), &mut faces, out);
     }
     let mut callers = Callers::new(engine);
