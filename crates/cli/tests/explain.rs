@@ -280,6 +280,14 @@ fn assumed_files_are_applied_and_the_change_is_shown() {
     let output = explain(folder.path(), &[&call[..], &["-o", "json"]].concat());
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!((&answer["before"]["outcome"], &answer["outcome"]), (&json!("plaintext"), &json!("refused")));
+    let marked = said(&explain(folder.path(), &call));
+    let line = marked.lines().find(|line| line.contains(assumed)).expect("its place");
+    assert!(line.ends_with("(assumed)"), "{marked}");
+    let json = explain(folder.path(), &[&call[..], &["-o", "json"]].concat());
+    let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    for step in json["trace"].as_array().expect("a list") {
+        assert_eq!(step["assumed"] == true, step["file"] == assumed, "{step}");
+    }
     let same = said(&explain(folder.path(), &["--workload", "foo/sleep", "--assume", assumed]));
     assert!(same.contains("changes nothing here"), "{same}");
 }

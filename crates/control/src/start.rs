@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use mutua_identity::{Ca, Credentials, TrustBundle, TrustDomain};
+use mutua_identity::{Ca, Compliance, Credentials, TrustBundle, TrustDomain};
 use mutua_wire::certificate::istio_certificate_service_server::IstioCertificateServiceServer;
 use mutua_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use mutua_wire::mesh::mesh_report_server::MeshReportServer;
@@ -143,6 +143,8 @@ pub struct Parts {
     pub metrics: Arc<Metrics>,
     /// Where the configuration comes from.
     pub source: String,
+    /// What restricts TLS everywhere.
+    pub compliance: Compliance,
 }
 
 fn trust(ca: &Ca, record: Option<&rotation::Record>, resigned: i64) -> Trust {
@@ -289,6 +291,7 @@ fn parts(
     let rotation = Rotation::new(Arc::clone(state), Arc::clone(&ca), record, settings.ca_dir.clone());
     let parts = Parts {
         aborts,
+        compliance: settings.compliance(),
         rotation: Arc::new(rotation),
         remembered,
         retrust: Notify::new(),
@@ -315,7 +318,7 @@ fn spawn_servers(
     shutdown: &CancellationToken,
 ) {
     let leaf_ttl = LeafTtl { default: settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL), ceiling: settings.leaf_ttl };
-    let discovery = Discovery::new(parts, settings.drain_duration, settings.compliance(), shutdown.clone());
+    let discovery = Discovery::new(parts, settings.drain_duration, parts.compliance, shutdown.clone());
     let router = Server::builder()
         .http2_keepalive_interval(Some(Duration::from_secs(30)))
         .http2_keepalive_timeout(Some(Duration::from_secs(20)))

@@ -74,6 +74,8 @@ pub struct MeshConfig {
     pub cluster_domain: String,
     /// `meshMTLS.minProtocolVersion`.
     pub min_tls: TlsVersion,
+    /// `COMPLIANCE_POLICY` of istiod (`values.pilot.env`), empty when absent.
+    pub compliance_policy: String,
     /// `meshMTLS.cipherSuites`.
     pub cipher_suites: Vec<String>,
     /// `tlsDefaults.cipherSuites`.
@@ -107,6 +109,7 @@ impl Default for MeshConfig {
             cluster_name: "Kubernetes".to_owned(),
             cluster_domain: "cluster.local".to_owned(),
             min_tls: TlsVersion::V1_2,
+            compliance_policy: String::new(),
             cipher_suites: Vec::new(),
             tls_defaults_cipher_suites: Vec::new(),
             tls_defaults_ecdh_curves: Vec::new(),
@@ -116,5 +119,13 @@ impl Default for MeshConfig {
             default_traffic_policy: None,
             has_discovery_selectors: false,
         }
+    }
+}
+
+impl MeshConfig {
+    /// The least version of TLS that servers of mutual TLS accept: `meshMTLS` and over it the compliance policy.
+    #[must_use]
+    pub fn least_tls(&self) -> TlsVersion {
+        if self.compliance_policy == "pqc" { TlsVersion::V1_3 } else { self.min_tls }
     }
 }

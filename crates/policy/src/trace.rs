@@ -37,6 +37,9 @@ pub struct Step {
     pub verdict: Verdict,
     /// What follows from it.
     pub effect: String,
+    /// Whether it comes from a file that is only assumed (`mutua explain --assume`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assumed: bool,
 }
 
 impl Step {
@@ -50,6 +53,7 @@ impl Step {
             column: 0,
             verdict: Verdict::Decided,
             effect: effect.into(),
+            assumed: false,
         }
     }
 

@@ -75,7 +75,7 @@ fn hold(engine: &Engine, expectation: &Expectation) -> anyhow::Result<Option<Fai
     let Expectation { place, name, from, to, subset, outcome, minimum_version } = expectation;
     let query = ConnectionQuery { from: from.clone(), to: to.clone(), subset: subset.clone() };
     let found = engine.explain_connection(&query).map_err(|error| anyhow::anyhow!("{place}: {error}"))?;
-    let floor = engine.mesh().config.min_tls;
+    let floor = engine.mesh().config.least_tls();
     let old = minimum_version.filter(|least| *least > floor);
     if found.outcome.as_str() == outcome && old.is_none() {
         return Ok(None);

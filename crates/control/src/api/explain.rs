@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use mutua_identity::Compliance;
 use mutua_policy::{ConnectionQuery, QueryError};
 
 use super::Failure;
@@ -19,8 +20,9 @@ pub fn explain_workload(snapshot: &Snapshot, registry: &Registry, workload: &str
 }
 
 /// What becomes of a connection.
-pub fn explain_connection(snapshot: &Snapshot, from: String, to: String, subset: Option<String>) -> Result<Response, Failure> {
-    let answer = snapshot.engine.explain_connection(&ConnectionQuery { from, to, subset }).map_err(|error| failure(&error))?;
+pub fn explain_connection(snapshot: &Snapshot, query: &ConnectionQuery, compliance: Compliance) -> Result<Response, Failure> {
+    let answer = snapshot.engine.explain_connection(query).map_err(|error| failure(&error))?;
+    let answer = if compliance == Compliance::Pqc { answer.with_tls_1_3_only() } else { answer };
     Ok(Json(answer).into_response())
 }
 

@@ -21,6 +21,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use mutua_policy::ConnectionQuery;
 use serde::{Deserialize, Serialize};
 
 pub use serve::{BindError, Bound, bind};
@@ -215,7 +216,10 @@ async fn explain(State(parts): State<Arc<Parts>>, Query(query): Query<ExplainQue
     let snapshot = parts.world.current();
     match (query.workload, query.from, query.to) {
         (Some(workload), None, None) => explain::explain_workload(&snapshot, &parts.registry, &workload),
-        (None, Some(from), Some(to)) => explain::explain_connection(&snapshot, from, to, query.subset),
+        (None, Some(from), Some(to)) => {
+            let asked = ConnectionQuery { from, to, subset: query.subset };
+            explain::explain_connection(&snapshot, &asked, parts.compliance)
+        }
         _ => Err(Failure::new(StatusCode::BAD_REQUEST, "ask with from and to, or with workload".to_owned())),
     }
 }

@@ -42,6 +42,17 @@ pub struct ConnectionAnswer {
     pub help: Vec<String>,
 }
 
+impl ConnectionAnswer {
+    /// The same where a compliance policy, which the snapshot does not hold, refuses all but TLS 1.3.
+    #[must_use]
+    pub fn with_tls_1_3_only(mut self) -> Self {
+        for version in self.endpoints.iter_mut().filter_map(|endpoint| endpoint.minimum_version.as_mut()) {
+            "TLSV1_3".clone_into(version);
+        }
+        self
+    }
+}
+
 /// The client's side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -103,7 +103,7 @@ impl Engine {
     }
 
     fn minimum_version(&self) -> &'static str {
-        match self.mesh().config.min_tls {
+        match self.mesh().config.least_tls() {
             TlsVersion::V1_2 => "TLSV1_2",
             TlsVersion::V1_3 => "TLSV1_3",
         }

@@ -5,6 +5,7 @@ mod endpoints;
 mod help;
 mod target;
 mod workload;
+mod workload_help;
 
 pub use connection::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer};
 pub use workload::{ServerFirst, WorkloadAnswer};

@@ -25,6 +25,9 @@ pub struct WorkloadAnswer {
     pub server_first: BTreeMap<u16, ServerFirst>,
     /// Why.
     pub trace: Vec<Step>,
+    /// What can be done where it is weaker, or does less, than one may think.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub help: Vec<String>,
 }
 
 /// What was learned of a port whose server speaks first.
@@ -52,6 +55,7 @@ impl Engine {
         if !workload.sidecar {
             trace.push(Step::of_default("sidecar.none", "no sidecar: nothing enforces this mode, plaintext reaches it"));
         }
+        let help = self.workload_help(at, &trace);
         Ok(WorkloadAnswer {
             workload: workload.full_name(),
             sidecar: workload.sidecar,
@@ -59,6 +63,7 @@ impl Engine {
             ports,
             server_first: BTreeMap::new(),
             trace,
+            help,
         })
     }
 }

@@ -60,14 +60,12 @@ fn disable(more: &str) -> String {
     format!("{{{WEB}, mtls: {{mode: DISABLE}}{more}}}")
 }
 
-/// Codes of Kiali and istioctl.
+/// Codes of Kiali.
 fn theirs() -> Vec<Row> {
     let from = |source: &str| authorization(&format!("{{from: [{{source: {{{source}}}}}]}}"));
     let principals = "principals: [cluster.local/ns/foo/sa/sleep]";
     let stopped = policy("bar", "p", "{mtls: {mode: DISABLE}}");
     let own = "AuthorizationPolicy bar/a";
-    let whole = |namespace: &str| object("AuthorizationPolicy", "security.istio.io/v1", namespace, "a", "{rules: [{}]}");
-    let subset = |version: &str| rule("bar", "r", &format!("{{host: web, subsets: [{{name: v, labels: {{app: {version}}}}}]}}"));
     let remote = "---\napiVersion: v1\nkind: Pod\nmetadata: {name: far, namespace: bar, labels: {topology.istio.io/cluster: far-away}}\nspec: {serviceAccountName: far}\n".to_owned();
     let in_cluster = |name: &str| {
         let values = format!("{{global: {{multiCluster: {{clusterName: {name}}}}}}}");
@@ -152,6 +150,17 @@ fn theirs() -> Vec<Row> {
             sidecar("a", "{workloadSelector: {labels: {app: none}}, egress: [{hosts: [\"*/*\"]}]}"),
             sidecar("a", "{workloadSelector: {labels: {app: web}}, egress: [{hosts: [\"*/*\"]}]}"),
         ),
+    ]
+}
+
+/// Codes of istioctl.
+fn istioctl() -> Vec<Row> {
+    let from = |source: &str| authorization(&format!("{{from: [{{source: {{{source}}}}}]}}"));
+    let principals = "principals: [cluster.local/ns/foo/sa/sleep]";
+    let own = "AuthorizationPolicy bar/a";
+    let whole = |namespace: &str| object("AuthorizationPolicy", "security.istio.io/v1", namespace, "a", "{rules: [{}]}");
+    let subset = |version: &str| rule("bar", "r", &format!("{{host: web, subsets: [{{name: v, labels: {{app: {version}}}}}]}}"));
+    vec![
         (
             "IST0101",
             own,
@@ -432,7 +441,7 @@ fn certificates_are_held_against_the_time_given() {
 /// All rows.
 pub(super) fn rows() -> impl Iterator<Item = Row> {
     let own = traffic().into_iter().chain(traps()).chain(callers()).chain(trust());
-    theirs().into_iter().chain(scopes()).chain(own)
+    theirs().into_iter().chain(istioctl()).chain(scopes()).chain(own)
 }
 
 /// The codes that are shown here.

@@ -58,6 +58,8 @@ pub struct Finding {
 
 /// Kiali's annotation that silences findings of one object: empty for all, else a comma-separated list of codes.
 const IGNORE: &str = "kiali.io/ignore-validations";
+/// istioctl's annotation that silences findings of its own codes: a comma-separated list, `*` for all.
+const SUPPRESS: &str = "galley.istio.io/analyze-suppress";
 
 /// What to look for beside what is always looked for.
 #[derive(Clone, Debug, Default)]
@@ -147,6 +149,10 @@ impl Findings {
 }
 
 fn silenced(meta: &Meta, code: &str) -> bool {
+    let suppressed = meta.annotations.get(SUPPRESS).filter(|_| code.starts_with("IST"));
+    if suppressed.is_some_and(|list| list.split(',').any(|listed| ["*", code].contains(&listed.trim()))) {
+        return true;
+    }
     let Some(list) = meta.annotations.get(IGNORE) else { return false };
     list.trim().is_empty() || list.split(',').any(|listed| listed.trim() == code)
 }

@@ -279,6 +279,13 @@ fn an_annotation_silences_all_or_the_listed_codes() {
         let case = Case::default().selecting(ROOT, "a", Strict, &[("app", "none")], &[]).change_policy(annotate);
         analyze(&case.0).into_iter().map(|finding| finding.code).collect::<Vec<_>>()
     };
+    let suppressed = |list: &str| {
+        let annotate = |rule: &mut DestinationRule| rule.meta.annotations = labels(&[("galley.istio.io/analyze-suppress", list)]);
+        let case = Case::default().rule_with("bar", "x", origination(Simple, "")).change_rule(annotate);
+        analyze(&case.0).into_iter().map(|finding| finding.code).collect::<Vec<_>>()
+    };
+    assert_eq!(suppressed("IST0174, IST0129"), ["IST0128"]);
+    assert!(suppressed("IST0128").is_empty() && suppressed("*").is_empty());
     assert!(silenced("").is_empty());
     assert_eq!(silenced("KIA0003, KIA0004"), ["MUT0002"]);
 }

@@ -170,3 +170,46 @@ spec: {address: 192.0.2.7, labels: {app: we}, serviceAccount: we}
     assert_eq!((answer.endpoints[0].port, answer.outcome), (8080, Outcome::Mtls));
     assert_eq!(answer.client.subject_alt_names, ["spiffe://cluster.local/ns/bar/sa/we"]);
 }
+
+#[test]
+fn a_workload_that_is_not_strict_is_told_how_it_would_be() {
+    let help = |more: &str, name: &str| workload(&engine(more), name).help;
+    let open = ["add a PeerAuthentication with mode: STRICT to namespace bar, and bar/web refuses plaintext"];
+    assert_eq!(help("", "bar/web"), open);
+    assert_eq!(help(&policy("bar", "p", "{mtls: {mode: STRICT}}"), "bar/web"), [""; 0]);
+    assert_eq!(help("", "bar/old"), ["label namespace bar istio-injection: enabled, and restart bar/old"]);
+    let web = "selector: {matchLabels: {app: web}}";
+    let lost = policy("istio-system", "p", &format!("{{{web}, mtls: {{mode: STRICT}}}}"));
+    assert_eq!(help(&lost, "bar/web")[0], "move PeerAuthentication istio-system/p to namespace bar, where its selector counts");
+    let two = policy("bar", "a", "{mtls: {mode: STRICT}}") + &policy("bar", "b", "{mtls: {mode: STRICT}}");
+    assert_eq!(
+        help(&two, "bar/web"),
+        ["merge PeerAuthentication bar/b into the older policy, or delete it: nothing of it counts"]
+    );
+    let port = policy("bar", "p", &format!("{{{web}, mtls: {{mode: STRICT}}, portLevelMtls: {{8000: {{mode: PERMISSIVE}}}}}}"));
+    assert_eq!(
+        help(&port, "bar/web"),
+        [
+            "write 80 instead of 8000 in portLevelMtls of PeerAuthentication bar/p: that is the port of Service bar/web, the workload's is 80"
+        ]
+    );
+    let below =
+        policy("bar", "a", "{mtls: {mode: DISABLE}}") + &policy("bar", "p", &format!("{{{web}, mtls: {{mode: STRICT}}}}"));
+    assert!(help(&below, "bar/web")[0].starts_with("clients judge by PeerAuthentication bar/a"), "{:?}", help(&below, "bar/web"));
+    let stopped = policy("bar", "a", "{mtls: {mode: DISABLE}}");
+    assert_eq!(help(&stopped, "bar/web"), ["set PeerAuthentication bar/a to PERMISSIVE, and bar/web is called with mutual TLS"]);
+}
+
+#[test]
+fn under_the_compliance_policy_pqc_the_least_version_is_1_3() {
+    let least = |policy: &str| {
+        let values = format!("values: {{pilot: {{env: {{COMPLIANCE_POLICY: {policy}}}}}}}");
+        let engine = engine(&istio("{}").replace("values: {meshConfig: {}}", &values));
+        ask(&engine, "foo/sleep", "web.bar:8000").endpoints[0].minimum_version.clone()
+    };
+    assert_eq!(least("pqc").as_deref(), Some("TLSV1_3"));
+    assert_eq!(least("fips-140-2").as_deref(), Some("TLSV1_2"));
+    let running = ask(&engine(""), "foo/sleep", "web.bar:8000");
+    assert_eq!(running.endpoints[0].minimum_version.as_deref(), Some("TLSV1_2"));
+    assert_eq!(running.with_tls_1_3_only().endpoints[0].minimum_version.as_deref(), Some("TLSV1_3"));
+}

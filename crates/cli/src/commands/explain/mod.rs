@@ -4,6 +4,7 @@ mod change;
 mod steps;
 mod text;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use clap::ValueEnum;
 use mutua_model::read::Inputs;
-use mutua_policy::{ConnectionQuery, Engine, Outcome, QueryError};
+use mutua_policy::{ConnectionAnswer, ConnectionQuery, Engine, Outcome, QueryError, Step, WorkloadAnswer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -128,6 +129,23 @@ fn show<T: Serialize>(answered: &Answered<T>, format: Format, text: impl FnOnce(
     if format == Format::Table { print(&text(answered)) } else { print_value(answered, format) }
 }
 
+/// An answer with its reasons.
+trait Traced {
+    fn steps(&mut self) -> &mut Vec<Step>;
+}
+
+impl Traced for ConnectionAnswer {
+    fn steps(&mut self) -> &mut Vec<Step> {
+        &mut self.trace
+    }
+}
+
+impl Traced for WorkloadAnswer {
+    fn steps(&mut self) -> &mut Vec<Step> {
+        &mut self.trace
+    }
+}
+
 /// Where the answer comes from: files, or without any the running control plane.
 struct Source<'a> {
     files: &'a [PathBuf],
@@ -136,7 +154,7 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
-    fn answer<T: DeserializeOwned>(
+    fn answer<T: DeserializeOwned + Traced>(
         &self,
         ask: impl Fn(&Engine) -> Result<T, QueryError>,
         path: &str,
@@ -151,8 +169,13 @@ impl Source<'_> {
         let before = ask(&Engine::new(Arc::new(mesh.clone()))).ok();
         let (assumed, more) = read_valid(self.assume)?;
         mesh.apply(more);
+        let known: HashSet<String> = inputs.texts().map(|(name, _)| name.to_owned()).collect();
         inputs.extend(assumed);
-        Ok(Answered { answer: ask(&Engine::new(Arc::new(mesh)))?, before: Some(before), inputs: Some(inputs) })
+        let mut answer = ask(&Engine::new(Arc::new(mesh)))?;
+        for step in answer.steps().iter_mut().filter(|step| !step.file.is_empty() && !known.contains(&step.file)) {
+            step.assumed = true;
+        }
+        Ok(Answered { answer, before: Some(before), inputs: Some(inputs) })
     }
 }
 

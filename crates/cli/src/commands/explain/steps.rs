@@ -3,7 +3,7 @@
 use mutua_model::read::Inputs;
 use mutua_policy::{Step, Verdict};
 
-use crate::output::{DIM, GOOD, HEAD, HINT, snippet};
+use crate::output::{DIM, GOOD, HEAD, HINT, WARN, snippet};
 
 /// The steps, one below the other.
 pub fn show<'s>(steps: impl Iterator<Item = &'s Step>, inputs: Option<&Inputs>) -> String {
@@ -33,9 +33,10 @@ fn of(step: &Step, inputs: Option<&Inputs>) -> String {
 }
 
 fn place(step: &Step) -> String {
+    let assumed = if step.assumed { format!(" {WARN}(assumed){WARN:#}") } else { String::new() };
     match (step.file.as_str(), step.line) {
         ("", _) => String::new(),
-        (file, 0) => file.to_owned(),
-        (file, line) => format!("{file}:{line}"),
+        (file, 0) => format!("{file}{assumed}"),
+        (file, line) => format!("{file}:{line}{assumed}"),
     }
 }

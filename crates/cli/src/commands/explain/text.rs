@@ -41,11 +41,13 @@ pub fn connection(query: &ConnectionQuery, answer: &ConnectionAnswer, inputs: Op
         text.push_str(&format!("\n{HEAD}{names}{HEAD:#} accepts {style}{mode}{style:#}: {}\n", accepted(mode)));
         text.push_str(&steps::show(because.iter().filter_map(|at| answer.trace.get(*at)), inputs));
     }
-    for (at, help) in answer.help.iter().enumerate() {
-        let gap = if at == 0 { "\n" } else { "" };
-        text.push_str(&format!("{gap}{HINT}help:{HINT:#} {help}\n"));
-    }
-    text
+    text + &helped(&answer.help)
+}
+
+/// What can be done.
+fn helped(help: &[String]) -> String {
+    let lines: String = help.iter().map(|help| format!("{HINT}help:{HINT:#} {help}\n")).collect();
+    if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
 /// The receiving sides with a sidecar, those with the same reasons together.
@@ -88,7 +90,7 @@ pub fn workload(answer: &WorkloadAnswer, inputs: Option<&Inputs>) -> String {
              of them are known for it and hardly waited for.\n"
         ));
     }
-    text + &format!("\n{HEAD}because{HEAD:#}\n") + &steps::show(answer.trace.iter(), inputs)
+    text + &format!("\n{HEAD}because{HEAD:#}\n") + &steps::show(answer.trace.iter(), inputs) + &helped(&answer.help)
 }
 
 fn accepted(mode: MtlsMode) -> &'static str {

@@ -17,6 +17,9 @@ pub fn istio(meta: Meta, node: &Node) -> Istio {
     if let Some(domain) = given(values.at_path(&["global", "proxy", "clusterDomain"])) {
         mesh_config.cluster_domain = domain;
     }
+    if let Some(policy) = given(values.at_path(&["pilot", "env", "COMPLIANCE_POLICY"])) {
+        mesh_config.compliance_policy = policy;
+    }
     if let Some(name) = given(values.at_path(&["global", "multiCluster", "clusterName"])) {
         mesh_config.cluster_name = name;
     }
@@ -57,6 +60,7 @@ pub fn mesh_config(meta: &Meta, path: &str, node: &Node, namespace: &str) -> Mes
             Some("TLSV1_3") => TlsVersion::V1_3,
             _ => TlsVersion::V1_2,
         },
+        compliance_policy: defaults.compliance_policy,
         cipher_suites: node.at_path(&["meshMTLS", "cipherSuites"]).strings(),
         tls_defaults_cipher_suites: node.at_path(&["tlsDefaults", "cipherSuites"]).strings(),
         tls_defaults_ecdh_curves: node.at_path(&["tlsDefaults", "ecdhCurves"]).strings(),
