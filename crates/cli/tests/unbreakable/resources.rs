@@ -40,7 +40,7 @@ fn flood(mesh: &Mesh, count: usize, bytes: &[u8]) -> Vec<TcpStream> {
 fn few_descriptors() {
     in_lab("resources::few_descriptors", |folder| {
         let mesh = Mesh::start(folder, &[]);
-        let mut back = mesh.sidecar("back", &["prlimit", "--nofile=64:64"], &[]);
+        let mut back = mesh.sidecar("back", &["prlimit", "--nofile=128:128"], &[]);
         let _front = mesh.sidecar("front", &[], &[]);
         mesh.until_ready("back");
         mesh.until_ready("front");
@@ -92,7 +92,7 @@ fn little_memory() {
         let group = group(32 * MIB);
         let enter: Vec<&str> = group.iter().flat_map(|(_, script)| ["sh", "-c", script.as_str(), "sh"]).collect();
         // Without a control group the bounds are given by hand, and memory is watched all the same.
-        let by_hand: &[&str] = if group.is_some() { &[] } else { &["--max-connections", "256", "--max-handshakes", "64"] };
+        let by_hand: &[&str] = if group.is_some() { &[] } else { &["--max-connections", "480", "--max-handshakes", "64"] };
         if group.is_none() {
             eprintln!("no control group can be made here: only the bounds are tried, not the kernel's");
         }
@@ -101,7 +101,7 @@ fn little_memory() {
         mesh.until_ready("back");
         mesh.until_ready("front");
         let bounds = mesh.page("back", "/stats/prometheus").unwrap();
-        assert!(bounds.contains("mutua_limit{bound=\"connections\"} 256"), "{bounds}");
+        assert!(bounds.contains("mutua_limit{bound=\"connections\"} 480"), "{bounds}");
         let mut bystander = settled(&mesh);
         // Most of a large ClientHello, and no more.
         let mut hello = vec![22, 3, 1, 0x3f, 0xff, 1, 0, 0x3f, 0xf0];
@@ -110,7 +110,7 @@ fn little_memory() {
         survives(&mesh, &mut back, &mut bystander, |_| {
             let refused = mesh.refusals("back", "TOO_MANY_CONNECTIONS");
             let open = flood(&mesh, 1000, &hello);
-            until("refusals", || mesh.refusals("back", "TOO_MANY_CONNECTIONS") >= refused + 500);
+            until("refusals", || mesh.refusals("back", "TOO_MANY_CONNECTIONS") >= refused + 400);
             mesh.is_served();
             let now = memory_of(pid);
             assert!(now < 32 * MIB, "{now} bytes");
