@@ -255,7 +255,8 @@ fn a_rule_without_roots_takes_the_machines() {
 #[tokio::test]
 #[ignore = "run by a_rule_without_roots_takes_the_machines, where the machine's roots are others"]
 async fn inside() {
-    let folder = std::env::var_os("PKI").expect("run by the test above");
+    // `make soak` runs it by itself too, where there is nothing to see.
+    let Some(folder) = std::env::var_os("PKI") else { return };
     let pki = Pki::new();
     for name in ["good-server", "bad-server"] {
         for kind in ["pem", "key"] {
