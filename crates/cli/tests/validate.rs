@@ -181,6 +181,93 @@ fn hostile_input_gets_an_answer() {
     }
 }
 
+/// What stands beside the bad file: a mesh of one client and one server.
+const MESH: &str = "\
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: bar}
+spec: {clusterIP: 10.96.0.5, selector: {app: web}, ports: [{name: http, port: 8000, targetPort: 80}]}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: web, namespace: bar, labels: {app: web, security.istio.io/tlsMode: istio}}
+status: {podIP: 10.0.0.7}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: sleep, namespace: foo, labels: {app: sleep, security.istio.io/tlsMode: istio}}
+status: {podIP: 10.0.0.8}
+";
+
+/// Each command that reads manifests, over `bad.yaml`.
+const COMMANDS: [&[&str]; 5] = [
+    &["validate", "-f", "bad.yaml"],
+    &["analyze", "-f", "bad.yaml", "-f", "mesh.yaml"],
+    &["explain", "-f", "bad.yaml", "-f", "mesh.yaml", "--from", "foo/sleep", "--to", "web.bar:8000"],
+    &["check", "expect.yaml", "-f", "bad.yaml", "-f", "mesh.yaml"],
+    &["diff", "-f", "mesh.yaml", "-f", "bad.yaml"],
+];
+
+/// What every command says of a bad file, with its exit code.
+fn of_every_command(bad: &str) -> Vec<(&'static str, Option<i32>, String)> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let expect = "expectations: [{from: foo/sleep, to: \"web.bar:8000\", expect: mtls}]\n";
+    for (name, content) in [("bad.yaml", bad), ("mesh.yaml", MESH), ("expect.yaml", expect)] {
+        std::fs::write(folder.path().join(name), content).expect("written");
+    }
+    let run = |arguments: &&'static [&'static str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_mutua")).args(*arguments).current_dir(folder.path()).output();
+        let output = output.expect("the binary starts");
+        (arguments[0], output.status.code(), text(&output.stdout) + &text(&output.stderr))
+    };
+    COMMANDS.iter().map(run).collect()
+}
+
+/// Text that cannot be read ends every command with 2 and the line; a wrong value is an answer of `validate` and `analyze`,
+/// and names the field too.
+#[test]
+fn every_command_names_line_and_field_of_bad_input() {
+    let bomb: String =
+        (1..12).map(|level| format!("a{level}: &a{level} [{}]\n", format!("*a{}, ", level - 1).repeat(10))).collect();
+    let wrong = VALID.replace("STRICT", "STRCT");
+    let many: String = (0..30_000).map(|at| format!("{}---\n", VALID.replace("default", &format!("p{at}")))).collect();
+    for (input, line, field) in [
+        (VALID.replace("  mtls", "\tmtls"), 5, ""),
+        (format!("{VALID}    mode: DISABLE\n"), 7, ""),
+        (format!("a0: &a0 x\n{bomb}"), 6, ""),
+        (format!("{VALID}  selector: {{matchLabels: {{a: b}}\n"), 7, ""),
+        (format!("{VALID}  x: a\0b\n"), 7, ""),
+        (wrong.clone(), 6, "spec/mtls/mode"),
+        (wrong.replace('\n', "\r\n"), 6, "spec/mtls/mode"),
+        (format!("\u{feff}{wrong}"), 6, "spec/mtls/mode"),
+        (VALID.replace("mode: STRICT", "mode: [STRICT]"), 6, "spec/mtls/mode"),
+        (VALID.replace("mtls:\n    mode: STRICT", "mtls: STRICT"), 5, "spec/mtls"),
+        (VALID.replace("name: default", &format!("name: {}", "n".repeat(254))), 3, "metadata/name"),
+        (format!("{many}{wrong}"), 30_000 * 7 + 6, "spec/mtls/mode"),
+    ] {
+        for (command, code, said) in of_every_command(&input) {
+            let answers = !field.is_empty() && ["validate", "analyze"].contains(&command);
+            assert_eq!(code, Some(if answers { 1 } else { 2 }), "{command}: {said:.2000}");
+            assert!(said.contains(&format!("bad.yaml:{line}")) && said.contains(field), "{command}, {line}: {said:.2000}");
+        }
+    }
+}
+
+/// Odd input that is no mistake is read like any other, however much there is of it.
+#[test]
+fn every_command_reads_odd_and_large_input() {
+    let many: String = (0..30_000).map(|at| format!("{}---\n", VALID.replace("default", &format!("p{at}")))).collect();
+    let unknown = "apiVersion: example.com/v1\nkind: Gizmo\nmetadata: {name: x}\n".to_owned();
+    for input in [VALID.replace('\n', "\r\n"), format!("\u{feff}{VALID}"), VALID.replace(", namespace: bar", ""), unknown, many] {
+        for (command, code, said) in of_every_command(&input) {
+            // Of the last one 29,999 policies never count.
+            let found = command == "analyze" && said.contains("error[");
+            // `bad.yaml` is the new side of `diff`: what runs in `mesh.yaml` is gone.
+            assert!(code == Some(0) || (code == Some(1) && (found || command == "diff")), "{command} {code:?}: {said:.2000}");
+        }
+    }
+}
+
 /// A rule with very many subsets.
 fn subsets(number: usize) -> String {
     let subsets: String = (0..number).map(|at| format!("  - {{name: s{at}, labels: {{a: b}}}}\n")).collect();
