@@ -10,6 +10,8 @@ const JITTER: u32 = 10;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause while there is no valid leaf: nothing is served meanwhile.
+const DEAD_PAUSE: Duration = Duration::from_secs(5);
 
 /// When renewal of a leaf is due: at half of the time between issuance and its end, give or take one per cent.
 /// `random` in 0..=1000 chooses the spread. Never before `issued`, never after `not_after`.
@@ -31,7 +33,7 @@ pub fn root_due(not_before: SystemTime, not_after: SystemTime) -> SystemTime {
 #[must_use]
 pub fn retry_pause(failures: u32, left: Duration) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(failures.saturating_sub(1)));
-    let dense = if left.is_zero() { LONGEST_PAUSE } else { (left / 2).max(FIRST_PAUSE) };
+    let dense = if left.is_zero() { DEAD_PAUSE } else { (left / 2).max(FIRST_PAUSE) };
     doubled.min(LONGEST_PAUSE).min(dense)
 }
 

@@ -4,61 +4,18 @@
 
 use mutua_testbed as common;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use common::member::{Member, keeper};
 use common::plane::{Plane, TOKEN, until};
 use common::{App, Running, SERVER, read_exactly, read_to_end, wire};
-use mutua_proxy::certificate::{CertificateError, Certificates, Store};
+use mutua_proxy::certificate::CertificateError;
 use mutua_proxy::connections::Direction;
-use mutua_proxy::settings::Workload;
 use mutua_wire::MeshResource;
 use mutua_wire::mesh::{Destination, InboundPolicy, Mode, OutboundPolicy, ProxySettings, TrustBundle};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio_util::sync::CancellationToken;
-
-fn keeper(plane: &Plane, folder: &tempfile::TempDir, token: Option<&str>, of: &Running) -> Arc<Certificates> {
-    let workload = Workload { namespace: "shop".to_owned(), name: "server".to_owned() };
-    let store = Store::open(folder.path().join("state")).unwrap();
-    let (token, world) = (token.map(str::to_owned), Arc::clone(&of.sidecar.world));
-    Arc::new(Certificates::new(plane.as_seen_by_a_proxy(), workload, store, token, world))
-}
-
-/// A sidecar that follows a control plane.
-struct Member {
-    _folder: tempfile::TempDir,
-    running: Running,
-    certificates: Arc<Certificates>,
-    stop: CancellationToken,
-}
-
-impl Member {
-    async fn join(plane: &Plane) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let running = Running::start(Direction::Inbound, None).await;
-        let certificates = keeper(plane, &folder, Some(TOKEN), &running);
-        certificates.obtain().await.unwrap();
-        let stop = CancellationToken::new();
-        let (keeping, following) = (Arc::clone(&certificates), Arc::clone(&certificates));
-        let (first, second) = (stop.clone(), stop.clone());
-        tokio::spawn(async move { keeping.keep(first).await });
-        tokio::spawn(mutua_proxy::discovery::follow(Arc::clone(&running.sidecar), following, second));
-        plane.request(|request| request.type_url == Destination::TYPE_URL).await;
-        Self { _folder: folder, running, certificates, stop }
-    }
-
-    fn serial(&self) -> String {
-        self.certificates.world.credentials().unwrap().serial().to_owned()
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
-}
 
 fn configure(plane: &Plane, mode: Mode) {
     plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before: 0, ..Default::default() });

@@ -56,6 +56,9 @@ const MISMATCH: &str = "Protocol mismatch";
 const FLOODS: &str = "Floods";
 const RESOURCES: &str = "Resources";
 const PROCESS: &str = "Process";
+const CA: &str = "CA faults";
+const TIME: &str = "Time";
+const CERTIFICATES: &str = "Certificates";
 
 /// All cases, by group.
 pub const CASES: &[Case] = &[
@@ -227,6 +230,140 @@ pub const CASES: &[Case] = &[
         "the second says which address is taken, exit code 2; the first goes on",
         "A second sidecar on the same ports.",
     ),
+    told(
+        CA,
+        "ca_down_at_start",
+        "joined as soon as it answers; until then said: `joining will be tried again`",
+        "No certificate can be had at the start.",
+    ),
+    told(
+        CA,
+        "ca_down_at_renewal",
+        "the leaf in use stays, renewed afterwards; said: `the signing key is away`",
+        "The CA cannot sign when renewal is due.",
+    ),
+    told(CA, "ca_slow", "the leaf in use stays, renewed afterwards; said: `Timeout expired`", "The CA takes 30 s to answer."),
+    told(
+        CA,
+        "ca_flapping",
+        "the leaf in use stays, renewed afterwards; said: `the signing key is away`",
+        "The CA comes and goes, three times.",
+    ),
+    told(
+        CA,
+        "ca_answers_garbage",
+        "the leaf in use stays, renewed afterwards; said: `no PEM certificate`",
+        "What comes is no certificate.",
+    ),
+    told(
+        CA,
+        "ca_wrong_identity",
+        "the leaf in use stays, renewed afterwards; said: `it is a certificate for spiffe://cluster.local/ns/shop/sa/other`",
+        "A leaf for another account.",
+    ),
+    told(
+        CA,
+        "ca_unknown_root",
+        "the leaf in use stays, renewed afterwards; said: `certificate chain: `",
+        "A leaf below a root that is not trusted.",
+    ),
+    told(
+        CA,
+        "ca_expired_leaf",
+        "the leaf in use stays, renewed afterwards; said: `certificate chain: `",
+        "A leaf that has ended already.",
+    ),
+    told(
+        CA,
+        "ca_leaf_outlives_signer",
+        "the leaf in use stays, renewed afterwards; said: `it ends later than its issuer`",
+        "A leaf that outlives its signer.",
+    ),
+    told(
+        CA,
+        "ca_wrong_key",
+        "the leaf in use stays, renewed afterwards; said: `does not belong to the certificate`",
+        "A leaf for another key.",
+    ),
+    told(
+        CA,
+        "ca_empty_chain",
+        "the leaf in use stays, renewed afterwards; said: `it is empty`",
+        "An answer without certificates.",
+    ),
+    told(CA, "ca_huge_chain", "the leaf in use stays, renewed afterwards; said: `message length too large`", "A chain of 1 MB."),
+    told(CA, "ca_rate_limited", "the leaf in use stays, renewed afterwards; said: `too many requests`", "RESOURCE_EXHAUSTED."),
+    told(
+        CA,
+        "ca_split_brain",
+        "the leaf in use stays, renewed afterwards; said: `certificate chain: `",
+        "Two CAs with a root each answer in turn; either counts once both roots are trusted.",
+    ),
+    refused(TIME, "not_yet_valid", Reason::CertificateExpired, "A leaf that begins in five minutes."),
+    told(
+        TIME,
+        "expires_mid_connection",
+        "the connection goes on; a new one: `CERTIFICATE_EXPIRED`",
+        "A leaf ends while a connection is open.",
+    ),
+    refused(TIME, "expired_leaf", Reason::CertificateExpired, "A leaf that ended an hour ago."),
+    refused(TIME, "expired_intermediate", Reason::CertificateExpired, "A leaf of today below an intermediate that has ended."),
+    refused(TIME, "expired_root", Reason::CertificateExpired, "A leaf below a root that has ended: no leaf outlives it."),
+    told(
+        TIME,
+        "clock_an_hour_behind",
+        "the leaf in use stays: the new one is not valid yet",
+        "Renewal with a clock an hour behind the CA's.",
+    ),
+    told(TIME, "clock_an_hour_ahead", "renewed; the skew is told", "Renewal with a clock an hour ahead of the CA's."),
+    told(
+        TIME,
+        "clock_ten_years_ahead",
+        "the leaf in use stays: the new one has ended already",
+        "Renewal with a clock ten years ahead of the CA's.",
+    ),
+    told(
+        TIME,
+        "slept_eight_hours",
+        "the ended leaf stays until there is another; joined anew by the token",
+        "A machine wakes up after its leaf has ended.",
+    ),
+    served(TIME, "leap_at_handshake", Outcome::Mtls, "Leaves dated 30 s ahead and 30 s behind."),
+    refused(CERTIFICATES, "two_uri_names", Reason::CertificateWithoutIdentity, "Two SPIFFE ids."),
+    refused(CERTIFICATES, "no_name", Reason::CertificateWithoutIdentity, "No name."),
+    refused(CERTIFICATES, "dns_name_only", Reason::CertificateWithoutIdentity, "A DNS name only."),
+    refused(CERTIFICATES, "nul_in_name", Reason::CertificateWithoutIdentity, "NUL in the id (CVE-2025-66220)."),
+    refused(CERTIFICATES, "name_not_utf8", Reason::CertificateWithoutIdentity, "An id that is no UTF-8."),
+    refused(
+        CERTIFICATES,
+        "right_ca_wrong_service",
+        Reason::PeerRefusedTls,
+        "The caller expects another service; at the caller: `PEER_IDENTITY_MISMATCH`.",
+    ),
+    refused(CERTIFICATES, "wrong_trust_domain", Reason::ForeignTrustDomain, "An id of another trust domain."),
+    told(CERTIFICATES, "alias_trust_domain", "served: mutual TLS", "An id of a trust domain that is an alias."),
+    refused(CERTIFICATES, "wrong_use", Reason::UntrustedCertificate, "A certificate for signing code (CVE-2022-21657)."),
+    refused(CERTIFICATES, "authority_as_leaf", Reason::UntrustedCertificate, "A CA certificate as leaf."),
+    refused(CERTIFICATES, "unknown_critical_extension", Reason::UntrustedCertificate, "A critical extension that nobody knows."),
+    refused(CERTIFICATES, "rsa_1024", Reason::UntrustedCertificate, "RSA of 1024 bits."),
+    refused(CERTIFICATES, "rsa_too_long", Reason::UntrustedCertificate, "RSA of 8448 bits; of 16384 in `make soak`."),
+    served(CERTIFICATES, "p521", Outcome::Mtls, "P-521: a sound key of a plugged-in authority; our own signs no such request."),
+    refused(CERTIFICATES, "self_signed", Reason::UntrustedCertificate, "A leaf of the caller's own CA, of the mesh's name."),
+    refused(CERTIFICATES, "revoked_leaf", Reason::CertificateRevoked, "A leaf on the revocation list."),
+    refused(CERTIFICATES, "revoked_intermediate", Reason::CertificateRevoked, "A leaf below a revoked intermediate."),
+    refused(
+        CERTIFICATES,
+        "malformed_crl",
+        Reason::CertificateRevoked,
+        "Half a revocation list, and one of nonsense: refused, the one before stays in force.",
+    ),
+    refused(
+        CERTIFICATES,
+        "path_bomb",
+        Reason::UntrustedCertificate,
+        "Nine CAs of one name, any of which could be the issuer of the others (RUSTSEC-2023-0052).",
+    ),
+    refused(CERTIFICATES, "chain_of_100", Reason::UntrustedCertificate, "A chain of 100 certificates."),
 ];
 
 /// `docs/faults.md`.
@@ -280,5 +417,6 @@ mod tests {
         }
         let count = |group| CASES.iter().filter(|case| case.group == group).count();
         assert_eq!([HANDSHAKE, MISMATCH, FLOODS, RESOURCES, PROCESS].map(count), [18, 9, 6, 7, 7]);
+        assert_eq!([CA, TIME, CERTIFICATES].map(count), [14, 10, 20]);
     }
 }

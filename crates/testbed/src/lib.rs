@@ -2,7 +2,7 @@
 //!
 //! - [`mesh`]: sidecars over loopback, with the capture rules' answer given by the test, and applications behind them.
 //! - [`wire`]: resources as the control plane would send them.
-//! - [`plane`]: a control plane that does what the test says, over the true protocols.
+//! - [`plane`]: a control plane that does what the test says, over the true protocols; [`member`]: a sidecar that follows it.
 //! - [`pki`]: a plugged-in CA with revocation lists, by openssl.
 //! - [`peers`]: callers, of the mesh and foreign; [`hello`]: ClientHellos that no library would send.
 
@@ -10,6 +10,7 @@
 
 pub mod cases;
 pub mod hello;
+pub mod member;
 pub mod mesh;
 pub mod peers;
 pub mod pki;

@@ -43,8 +43,13 @@ impl Default for Authority {
 impl Authority {
     /// A new one, of the trust domain `cluster.local`.
     pub fn new() -> Self {
+        Self::made_at(SystemTime::now())
+    }
+
+    /// One whose root's ten years began at `now`.
+    pub fn made_at(now: SystemTime) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let ca = Ca::load_or_create(folder.path(), &TrustDomain::new("cluster.local").unwrap()).unwrap();
+        let ca = Ca::load_or_create_at(folder.path(), &TrustDomain::new("cluster.local").unwrap(), now).unwrap();
         Self { ca, folder }
     }
 
@@ -72,22 +77,42 @@ impl Authority {
         Credentials::new(&key, &issued.chain_pem).unwrap()
     }
 
-    /// A leaf without any SPIFFE id, which our own CA would not sign: openssl does.
-    pub fn nameless_leaf(&self) -> Credentials {
+    /// A leaf for `id` that was issued when a clock showed `now`, and ends `ttl` later.
+    pub fn leaf_at(&self, now: SystemTime, id: &str, ttl: Duration) -> Credentials {
         let key = PrivateKey::generate().unwrap();
-        let file = |name: &str| self.folder.path().join(name);
-        std::fs::write(file("nameless.key"), key.to_pkcs8_pem()).unwrap();
-        let openssl = |arguments: &[&str]| {
-            let mut command = std::process::Command::new("openssl");
-            let output = command.args(arguments).current_dir(self.folder.path()).output().expect("openssl is installed");
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        };
-        openssl(&["req", "-new", "-key", "nameless.key", "-subj", "/O=nobody", "-out", "nameless.csr"]);
-        std::fs::write(file("nameless.ext"), "subjectAltName=DNS:nobody.example\nextendedKeyUsage=clientAuth\n").unwrap();
-        let signed = ["x509", "-req", "-in", "nameless.csr", "-CA", "ca-cert.pem", "-CAkey", "ca-key.pem", "-CAcreateserial"];
-        openssl(&[&signed[..], &["-days", "1", "-extfile", "nameless.ext", "-out", "nameless.pem"]].concat());
-        let chain = std::fs::read_to_string(file("nameless.pem")).unwrap();
-        Credentials::new(&key, &[chain]).unwrap()
+        let issued = self.ca.sign_at(now, &certificate_request(&key).unwrap(), &id.parse().unwrap(), ttl).unwrap();
+        Credentials::new(&key, &issued.chain_pem).unwrap()
+    }
+
+    /// A leaf without any SPIFFE id.
+    pub fn nameless_leaf(&self) -> Credentials {
+        self.odd_leaf("subjectAltName=DNS:nobody.example\nextendedKeyUsage=clientAuth\n")
+    }
+
+    /// A leaf with these extensions, as openssl writes them.
+    pub fn odd_leaf(&self, extensions: &str) -> Credentials {
+        let key = PrivateKey::generate().unwrap();
+        Credentials::new(&key, &[self.odd(&key.to_pkcs8_pem(), extensions, &["-days", "1"])]).unwrap()
+    }
+
+    /// A certificate for the owner of a key, PEM, with these extensions, which our own CA would not sign: openssl does,
+    /// with the life that its options say.
+    pub fn odd(&self, key_pem: &str, extensions: &str, life: &[&str]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("odd.key"), key_pem).unwrap();
+        openssl(folder.path(), &["req", "-new", "-key", "odd.key", "-subj", "/O=odd", "-out", "odd.csr"]);
+        let csr = std::fs::read_to_string(folder.path().join("odd.csr")).unwrap();
+        signed_by_openssl(self.folder.path(), &csr, extensions, life)
+    }
+
+    /// One whose signer is `certificate_pem`, whatever it is.
+    pub fn of(key_pem: &str, certificate_pem: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["ca-cert.pem", "cert-chain.pem", "root-cert.pem"] {
+            std::fs::write(folder.path().join(name), certificate_pem).unwrap();
+        }
+        std::fs::write(folder.path().join("ca-key.pem"), key_pem).unwrap();
+        Self { ca: Ca::from_dir(folder.path()).unwrap(), folder }
     }
 
     /// Its root, PEM.
@@ -100,6 +125,37 @@ impl Authority {
         self.ca.bundle()
     }
 }
+
+/// Signs a request with the CA of `folder` by openssl: with these extensions, and the life that its options say.
+pub fn signed_by_openssl(folder: &std::path::Path, csr_pem: &str, extensions: &str, life: &[&str]) -> String {
+    let work = tempfile::tempdir().unwrap();
+    for (name, text) in [("odd.csr", csr_pem), ("odd.ext", extensions), ("odd.cnf", ODD), ("index.txt", "")] {
+        std::fs::write(work.path().join(name), text).unwrap();
+    }
+    let [certificate, key] = ["ca-cert.pem", "ca-key.pem"].map(|name| folder.join(name).to_string_lossy().into_owned());
+    let by = ["ca", "-config", "odd.cnf", "-batch", "-notext", "-cert", &certificate, "-keyfile", &key];
+    openssl(work.path(), &[&by[..], life, &["-in", "odd.csr", "-extfile", "odd.ext", "-out", "odd.pem"]].concat());
+    std::fs::read_to_string(work.path().join("odd.pem")).unwrap()
+}
+
+fn openssl(folder: &std::path::Path, arguments: &[&str]) {
+    let output = std::process::Command::new("openssl").args(arguments).current_dir(folder).output();
+    let output = output.expect("openssl is installed (apt-get install openssl)");
+    assert!(output.status.success(), "openssl {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+const ODD: &str = "\
+[ca]
+default_ca = odd
+[odd]
+database = index.txt
+rand_serial = yes
+new_certs_dir = .
+default_md = sha256
+policy = any
+[any]
+organizationName = optional
+";
 
 /// The capture rules of a test: every connection wanted to go to one place.
 #[derive(Clone, Default)]

@@ -122,9 +122,15 @@ impl Files {
     /// Writes them.
     #[must_use]
     pub fn new(credentials: &Credentials, authority: &Authority) -> Self {
+        Self::of(credentials.key_pem(), &credentials.chain_pem(), authority)
+    }
+
+    /// Writes a key and a chain of any kind.
+    #[must_use]
+    pub fn of(key_pem: &str, chain_pem: &str, authority: &Authority) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("key.pem"), credentials.key_pem()).unwrap();
-        std::fs::write(folder.path().join("chain.pem"), credentials.chain_pem()).unwrap();
+        std::fs::write(folder.path().join("key.pem"), key_pem).unwrap();
+        std::fs::write(folder.path().join("chain.pem"), chain_pem).unwrap();
         std::fs::write(folder.path().join("roots.pem"), authority.bundle().to_pem()).unwrap();
         Self { folder }
     }

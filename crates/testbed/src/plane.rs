@@ -42,8 +42,14 @@ pub struct Shared {
     pub ttl: Mutex<Duration>,
     /// Refuses every request for a certificate, as if it could not sign.
     pub broken: AtomicBool,
+    /// Refuses with this code.
+    pub refusal: Mutex<Option<tonic::Code>>,
+    /// Answers only after this time.
+    pub delay: Mutex<Duration>,
     /// Answers in place of the good CA.
     pub forge: Mutex<Option<Forge>>,
+    /// Requests for a certificate so far.
+    pub asked: AtomicU64,
     /// Leaves issued so far.
     pub issued: AtomicU64,
     /// Discovery streams opened so far.
@@ -53,7 +59,7 @@ pub struct Shared {
     /// Every report.
     pub reports: Mutex<Vec<ProxyReport>>,
     responses: broadcast::Sender<DeltaDiscoveryResponse>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 /// A running control plane.
@@ -76,13 +82,16 @@ impl Plane {
             ca,
             ttl: Mutex::new(Duration::from_secs(3600)),
             broken: AtomicBool::new(false),
+            refusal: Mutex::default(),
+            delay: Mutex::default(),
             forge: Mutex::default(),
+            asked: AtomicU64::new(0),
             issued: AtomicU64::new(0),
             streams: AtomicU64::new(0),
             requests: Mutex::default(),
             reports: Mutex::default(),
             responses: broadcast::channel(64).0,
-            _folder: folder,
+            folder,
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -114,6 +123,11 @@ impl Plane {
             roots: self.shared.ca.bundle().clone(),
             dialer: Dialer::default(),
         }
+    }
+
+    /// The folder of its CA.
+    pub fn folder(&self) -> &std::path::Path {
+        self.shared.folder.path()
     }
 
     /// Its root, PEM.
@@ -192,8 +206,14 @@ impl IstioCertificateService for Plane {
         &self,
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
+        self.shared.asked.fetch_add(1, Ordering::Relaxed);
         if self.shared.broken.load(Ordering::Relaxed) {
             return Err(Status::unavailable("the signing key is away"));
+        }
+        let delay = *self.shared.delay.lock().unwrap();
+        tokio::time::sleep(delay).await;
+        if let Some(code) = *self.shared.refusal.lock().unwrap() {
+            return Err(Status::new(code, "too many requests"));
         }
         let by_token = request.metadata().get("authorization").map(|value| value.to_str().unwrap() == format!("Bearer {TOKEN}"));
         let by_certificate = request.extensions().get::<Caller>().is_some_and(|caller| caller.0.as_deref() == Some(SERVER));

@@ -8,6 +8,7 @@ mod common;
 mod mesh;
 mod process;
 mod resources;
+mod rotation;
 mod secrets;
 
 use mesh::Mesh;

@@ -99,6 +99,8 @@ pub struct Certificates {
     pub token: Option<String>,
     /// The configuration that is kept beside it.
     pub kept: Kept,
+    /// How long one request for a certificate may take.
+    pub patience: Duration,
     /// What uses the certificate.
     pub world: Arc<World>,
     status: Mutex<Status>,
@@ -109,7 +111,7 @@ impl Certificates {
     #[must_use]
     pub fn new(control_plane: ControlPlane, workload: Workload, store: Store, token: Option<String>, world: Arc<World>) -> Self {
         let kept = Kept::new(store.clone(), &workload);
-        Self { control_plane, workload, store, token, kept, world, status: Mutex::default() }
+        Self { control_plane, workload, store, token, kept, patience: PATIENCE, world, status: Mutex::default() }
     }
 
     /// What the last renewals came to.
@@ -237,7 +239,7 @@ impl Certificates {
             None => self.store.join_key()?,
         };
         let mut request = Request::new(self.request(&key)?);
-        request.set_timeout(PATIENCE);
+        request.set_timeout(self.patience);
         if current.is_none() {
             let token =
                 self.token.as_deref().ok_or_else(|| CertificateError::NoToken(self.store.folder().display().to_string()))?;

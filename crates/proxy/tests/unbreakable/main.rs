@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod bench;
+mod ca;
+mod certificates;
 mod floods;
 mod handshake;
 mod mismatch;
 mod panic;
+mod time;
 
 /// The allocator of the product, so that memory behaves as there.
 #[global_allocator]
