@@ -175,7 +175,7 @@ pub const CASES: &[Case] = &[
         RESOURCES,
         "few_descriptors",
         "TOO_MANY_CONNECTIONS beyond what fits; the admin socket answers",
-        "64 file descriptors, 200 connections.",
+        "128 file descriptors, 200 connections.",
     ),
     told(
         RESOURCES,
