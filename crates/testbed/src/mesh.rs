@@ -204,7 +204,7 @@ impl Running {
         let mut sidecar = Sidecar::new(world, Dialer::default(), Box::new(wanted.clone()), AccessLogger::silent());
         change(&mut sidecar);
         let sidecar = Arc::new(sidecar);
-        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = Arc::new(bind("127.0.0.1:0".parse().unwrap()).unwrap());
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
