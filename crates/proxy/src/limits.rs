@@ -32,8 +32,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The share of all turns that one source may hold.
 const SHARE: usize = 4;
-/// Descriptors that are kept for listeners (each twice, for a successor), event loops, the control plane, files and admin clients.
-const RESERVED_DESCRIPTORS: usize = 80;
+/// Descriptors that are kept for listeners, event loops, the control plane, files, questions to name servers and admin
+/// clients: 38 of them are taken from the start.
+const RESERVED_DESCRIPTORS: usize = 48;
 /// Descriptors of one connection: the accepted one and the dialled one.
 const DESCRIPTORS: usize = 2;
 /// The share of all connections that one direction always leaves to the other: a sixteenth.

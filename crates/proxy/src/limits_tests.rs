@@ -36,13 +36,13 @@ fn places_are_bounded_per_source_and_in_all_and_free_again() {
 
 #[test]
 fn one_direction_may_have_nearly_all_places_and_never_those_kept_for_the_other() {
-    let gate = Gate::new(Limits::default().fitting(Some(112), None));
-    let taken: Vec<_> = (0..15).map(|n| gate.enter(Direction::Inbound, ip(&format!("10.0.0.{n}"))).unwrap()).collect();
+    let gate = Gate::new(Limits::default().fitting(Some(64), None));
+    let taken: Vec<_> = (0..7).map(|n| gate.enter(Direction::Inbound, ip(&format!("10.0.0.{n}"))).unwrap()).collect();
     assert_eq!(refused(gate.enter(Direction::Inbound, ip("10.0.1.1"))), Reason::TooManyConnections);
     let last = gate.enter(Direction::Outbound, ip("10.0.0.1")).unwrap();
     assert_eq!(refused(gate.enter(Direction::Outbound, ip("10.0.0.1"))), Reason::TooManyConnections, "no descriptors left");
     drop((taken, last));
-    assert!((0..15).map(|_| gate.enter(Direction::Outbound, ip("10.0.0.1"))).all(|place| place.is_ok()));
+    assert!((0..7).map(|_| gate.enter(Direction::Outbound, ip("10.0.0.1"))).all(|place| place.is_ok()));
 }
 
 #[test]
@@ -73,10 +73,10 @@ fn bounds_fit_the_process() {
     let limits = Limits::default();
     assert_eq!(limits.fitting(None, None), limits);
     assert_eq!(limits.fitting(Some(1 << 20), Some(8 << 30)), limits);
-    let few = limits.fitting(Some(112), None);
+    let few = limits.fitting(Some(64), None);
     assert_eq!(
         (few.places.map_or(0, NonZeroUsize::get), few.max_connections.get(), few.max_connections_per_source.get()),
-        (16, 15, 15)
+        (8, 7, 7)
     );
     assert_eq!(few.max_handshakes, limits.max_handshakes);
     let small = limits.fitting(None, Some(32 << 20));
@@ -87,7 +87,7 @@ fn bounds_fit_the_process() {
     let many = limits.fitting(Some(20_000), None);
     assert_eq!(
         (many.places.map_or(0, NonZeroUsize::get), many.max_connections.get()),
-        (9960, 9337),
+        (9976, 9352),
         "nearly all for one direction"
     );
     let none = limits.fitting(Some(1), Some(1));

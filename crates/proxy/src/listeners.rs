@@ -2,15 +2,15 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::bind_socket;
 use crate::capture::{keep_alive, listen, listen_transparent};
 use crate::connections::Direction;
-use crate::handover::{Inherited, Named, SOCKET};
+use crate::handover::{Given, Inherited, SOCKET};
 use crate::redirect::Interception;
 use crate::run::StartError;
 use crate::settings::Listen;
@@ -79,29 +79,43 @@ impl Listeners {
     pub fn keep_alive(&self, silence: Duration) {
         self.workers.iter().flatten().for_each(|(_, listener)| keep_alive(listener, silence));
     }
+}
 
-    /// A second handle of each, under the name by which a successor asks for it.
+/// The listeners that are served: the same sockets are given to a successor.
+#[derive(Default)]
+pub(crate) struct Served(pub Vec<Given>);
+
+impl Served {
+    /// Has a listener served by the event loop at hand.
     ///
     /// # Errors
-    /// There are no descriptors left.
-    pub fn copies(&self) -> io::Result<Vec<Named>> {
-        let tcp = |what: &str, listener: &TcpListener| {
-            Ok::<_, io::Error>((name(what, listener.local_addr()?), OwnedFd::from(listener.try_clone()?)))
-        };
-        let mut copies = vec![
-            tcp("metrics", &self.metrics)?,
-            tcp("readiness", &self.readiness)?,
-            (ADMIN_SOCKET.to_owned(), OwnedFd::from(self.admin.try_clone()?)),
-            (SOCKET.to_owned(), OwnedFd::from(self.successor.try_clone()?)),
-        ];
-        for (datagrams, streams) in &self.dns {
-            copies.push((name(DATAGRAMS, datagrams.local_addr()?), OwnedFd::from(datagrams.try_clone()?)));
-            copies.push(tcp("names", streams)?);
-        }
-        for (direction, listener) in self.workers.iter().flatten() {
-            copies.push(tcp(direction.as_str(), listener)?);
-        }
-        Ok(copies)
+    /// The system cannot watch it.
+    pub fn tcp(&mut self, what: &str, listener: TcpListener) -> io::Result<Arc<tokio::net::TcpListener>> {
+        let listener = Arc::new(tokio::net::TcpListener::from_std(listener)?);
+        self.0.push((name(what, listener.local_addr()?), Arc::clone(&listener) as _));
+        Ok(listener)
+    }
+
+    /// As [`Served::tcp`], for datagrams.
+    ///
+    /// # Errors
+    /// As [`Served::tcp`].
+    pub fn datagrams(&mut self, socket: UdpSocket) -> io::Result<Arc<tokio::net::UdpSocket>> {
+        socket.set_nonblocking(true)?;
+        let socket = Arc::new(tokio::net::UdpSocket::from_std(socket)?);
+        self.0.push((name(DATAGRAMS, socket.local_addr()?), Arc::clone(&socket) as _));
+        Ok(socket)
+    }
+
+    /// As [`Served::tcp`], for the socket `file` of the state folder.
+    ///
+    /// # Errors
+    /// As [`Served::tcp`].
+    pub fn local(&mut self, file: &str, listener: UnixListener) -> io::Result<Arc<tokio::net::UnixListener>> {
+        listener.set_nonblocking(true)?;
+        let listener = Arc::new(tokio::net::UnixListener::from_std(listener)?);
+        self.0.push((file.to_owned(), Arc::clone(&listener) as _));
+        Ok(listener)
     }
 }
 
@@ -116,4 +130,4 @@ fn failed(address: impl ToString) -> impl FnOnce(io::Error) -> StartError {
 /// Questions by datagram, in the names by which a successor asks.
 const DATAGRAMS: &str = "names by datagram";
 /// The admin socket in the state folder.
-const ADMIN_SOCKET: &str = "admin.sock";
+pub(crate) const ADMIN_SOCKET: &str = "admin.sock";

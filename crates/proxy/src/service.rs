@@ -11,8 +11,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::admin::{Admin, Origin, Pages, serve_tcp, serve_unix};
 use crate::dns::Dns;
-use crate::handover::{Succession, Successor};
-use crate::listeners::Listeners;
+use crate::handover::{self, Succession, Successor};
+use crate::listeners::{ADMIN_SOCKET, Listeners, Served};
 use crate::sidecar::Sidecar;
 use crate::workers::Work;
 
@@ -57,28 +57,24 @@ impl Service {
     /// # Errors
     /// The system gives no thread or no descriptors.
     pub fn start(&self, listeners: Listeners) -> io::Result<Running> {
-        let sockets = listeners.copies()?;
-        let tcp = |listener: std::net::TcpListener| tokio::net::TcpListener::from_std(listener);
-        let unix = |listener: std::os::unix::net::UnixListener| {
-            listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener))
-        };
+        let mut served = Served::default();
         let admin =
             Admin { sidecar: Arc::clone(&self.work.sidecar), origin: self.origin.clone(), stopping: self.work.stop.clone() };
-        let succession = Succession { listener: unix(listeners.successor)?, sockets };
-        let workers = self.work.start(listeners.workers)?;
+        let successor = served.local(handover::SOCKET, listeners.successor)?;
+        let workers = self.work.start(listeners.workers, &mut served)?;
         let mut answers = vec![
-            tokio::spawn(serve_tcp(admin.clone(), Pages::Metrics, tcp(listeners.metrics)?)).abort_handle(),
-            tokio::spawn(serve_tcp(admin.clone(), Pages::Readiness, tcp(listeners.readiness)?)).abort_handle(),
-            tokio::spawn(serve_unix(admin, unix(listeners.admin)?)).abort_handle(),
+            tokio::spawn(serve_tcp(admin.clone(), Pages::Metrics, served.tcp("metrics", listeners.metrics)?)).abort_handle(),
+            tokio::spawn(serve_tcp(admin.clone(), Pages::Readiness, served.tcp("readiness", listeners.readiness)?))
+                .abort_handle(),
+            tokio::spawn(serve_unix(admin, served.local(ADMIN_SOCKET, listeners.admin)?)).abort_handle(),
         ];
         for (datagrams, streams) in listeners.dns {
-            datagrams.set_nonblocking(true)?;
-            let (datagrams, streams) = (tokio::net::UdpSocket::from_std(datagrams)?, tcp(streams)?);
+            let (datagrams, streams) = (served.datagrams(datagrams)?, served.tcp("names", streams)?);
             let (dns, end) = (&self.dns, &self.work.end);
             answers.push(tokio::spawn(Arc::clone(dns).serve_datagrams(datagrams, end.clone())).abort_handle());
             answers.push(tokio::spawn(Arc::clone(dns).serve_streams(streams, end.clone())).abort_handle());
         }
-        Ok(Running { workers, answers, succession })
+        Ok(Running { workers, answers, succession: Succession { listener: successor, sockets: served.0 } })
     }
 
     /// Serves until `asked` to stop, or until a successor does it; then lets open connections go on for a while, until

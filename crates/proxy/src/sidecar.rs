@@ -94,7 +94,7 @@ impl Sidecar {
     /// Accepts connections of one direction until `stop`.
     pub async fn serve(
         self: Arc<Self>,
-        listener: TcpListener,
+        listener: Arc<TcpListener>,
         direction: Direction,
         tasks: TaskTracker,
         stop: CancellationToken,

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connections::Direction;
+use crate::listeners::Served;
 use crate::sidecar::Sidecar;
 
 /// Threads that serve connections; a sidecar takes little of a machine that is there for its application.
@@ -52,18 +53,24 @@ impl Work {
     ///
     /// # Errors
     /// The system gives no thread or no descriptors.
-    pub fn start(&self, listeners: Vec<Vec<(Direction, TcpListener)>>) -> io::Result<Vec<JoinHandle<()>>> {
-        let one = |listeners| {
-            let (work, event_loop) = (self.clone(), event_loop()?);
-            let thread = std::thread::Builder::new().name("worker".to_owned()).stack_size(STACK);
-            thread.spawn(move || {
-                if let Err(error) = event_loop.block_on(work.serve(listeners)) {
-                    tracing::error!(%error, "a thread cannot serve");
-                }
-                event_loop.shutdown_background();
-            })
-        };
-        listeners.into_iter().map(one).collect()
+    pub fn start(&self, listeners: Vec<Vec<(Direction, TcpListener)>>, served: &mut Served) -> io::Result<Vec<JoinHandle<()>>> {
+        listeners.into_iter().map(|listeners| self.thread(listeners, served)).collect()
+    }
+
+    fn thread(&self, listeners: Vec<(Direction, TcpListener)>, served: &mut Served) -> io::Result<JoinHandle<()>> {
+        let (work, event_loop) = (self.clone(), event_loop()?);
+        let mut watched = Vec::new();
+        {
+            // The thread's own event loop watches them.
+            let _its = event_loop.enter();
+            for (direction, listener) in listeners {
+                watched.push((direction, served.tcp(direction.as_str(), listener)?));
+            }
+        }
+        std::thread::Builder::new().name("worker".to_owned()).stack_size(STACK).spawn(move || {
+            event_loop.block_on(work.serve(watched));
+            event_loop.shutdown_background();
+        })
     }
 
     /// Accepts no more connections. Whatever was accepted before is among those that are served when this is done.
@@ -73,13 +80,11 @@ impl Work {
         self.accepting.wait().await;
     }
 
-    async fn serve(&self, listeners: Vec<(Direction, TcpListener)>) -> io::Result<()> {
+    async fn serve(&self, listeners: Vec<(Direction, Arc<tokio::net::TcpListener>)>) {
         for (direction, listener) in listeners {
-            let listener = tokio::net::TcpListener::from_std(listener)?;
             let served = Arc::clone(&self.sidecar).serve(listener, direction, self.connections.clone(), self.stop.clone());
             self.accepting.spawn(served);
         }
         self.end.cancelled().await;
-        Ok(())
     }
 }

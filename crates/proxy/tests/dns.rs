@@ -97,8 +97,8 @@ impl Case {
         let dns = Arc::new(Dns::new(Arc::clone(&client.sidecar), "shop".to_owned(), upstream));
         let (datagrams, streams) = bind().await;
         let address = datagrams.local_addr().unwrap();
-        tokio::spawn(Arc::clone(&dns).serve_datagrams(datagrams, CancellationToken::new()));
-        tokio::spawn(dns.serve_streams(streams, CancellationToken::new()));
+        tokio::spawn(Arc::clone(&dns).serve_datagrams(datagrams.into(), CancellationToken::new()));
+        tokio::spawn(dns.serve_streams(streams.into(), CancellationToken::new()));
         Self { server, authority, client, dns: address }
     }
 

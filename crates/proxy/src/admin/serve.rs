@@ -47,7 +47,7 @@ pub fn bind_socket(path: &Path) -> io::Result<std::os::unix::net::UnixListener> 
 }
 
 /// Serves `pages` over TCP, for ever.
-pub async fn serve_tcp(admin: Admin, pages: Pages, listener: TcpListener) {
+pub async fn serve_tcp(admin: Admin, pages: Pages, listener: Arc<TcpListener>) {
     let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };
@@ -59,7 +59,7 @@ pub async fn serve_tcp(admin: Admin, pages: Pages, listener: TcpListener) {
 }
 
 /// Serves all pages over a socket of the file system, for ever.
-pub async fn serve_unix(admin: Admin, listener: UnixListener) {
+pub async fn serve_unix(admin: Admin, listener: Arc<UnixListener>) {
     let slots = Arc::new(Semaphore::new(MAX_CLIENTS));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else { return };

@@ -54,8 +54,8 @@ impl Dns {
     }
 
     /// Answers datagrams until `stop`.
-    pub async fn serve_datagrams(self: Arc<Self>, socket: UdpSocket, stop: CancellationToken) {
-        let (socket, places) = (Arc::new(socket), Arc::new(Semaphore::new(MAX_QUESTIONS)));
+    pub async fn serve_datagrams(self: Arc<Self>, socket: Arc<UdpSocket>, stop: CancellationToken) {
+        let places = Arc::new(Semaphore::new(MAX_QUESTIONS));
         let mut buffer = vec![0; MAX_QUERY + 1];
         loop {
             let received = tokio::select! {
@@ -77,7 +77,7 @@ impl Dns {
     }
 
     /// Answers over connections until `stop`.
-    pub async fn serve_streams(self: Arc<Self>, listener: TcpListener, stop: CancellationToken) {
+    pub async fn serve_streams(self: Arc<Self>, listener: Arc<TcpListener>, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(MAX_STREAMS));
         loop {
             let accepted = async {

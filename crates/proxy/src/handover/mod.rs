@@ -6,7 +6,7 @@
 mod passing;
 
 use std::io::{self, Read, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,8 +26,10 @@ const MOMENT: Duration = Duration::from_secs(10);
 /// What a successor says when it accepts connections.
 const ACCEPTING: u8 = b'A';
 
-/// A listening socket and what it is for, such as `inbound 0.0.0.0:15006`.
+/// A listening socket that was received, and what it is for, such as `inbound 0.0.0.0:15006`.
 pub type Named = (String, OwnedFd);
+/// A listening socket that is served, and what it is for.
+pub type Given = (String, Arc<dyn AsFd + Send + Sync>);
 
 /// Sockets of a running sidecar, given to us, its successor.
 pub struct Inherited {
@@ -73,9 +75,9 @@ impl Inherited {
 /// What is given to a successor.
 pub struct Succession {
     /// Where it asks.
-    pub listener: UnixListener,
-    /// The sockets. They are duplicates, and stay open as long as this does.
-    pub sockets: Vec<Named>,
+    pub listener: Arc<UnixListener>,
+    /// The sockets. They stay open as long as this does.
+    pub sockets: Vec<Given>,
 }
 
 /// A successor that accepts connections. It is told that we do not any more when this is dropped.
@@ -118,7 +120,7 @@ fn is_entitled(stream: &tokio::net::UnixStream) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, format!("it runs as user {user}")))
 }
 
-fn give(mut stream: UnixStream, sockets: &[Named]) -> io::Result<Successor> {
+fn give(mut stream: UnixStream, sockets: &[Given]) -> io::Result<Successor> {
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(MOMENT))?;
     stream.set_read_timeout(Some(PATIENCE + MOMENT))?;

@@ -2,7 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
@@ -10,7 +10,7 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 
-use super::Named;
+use super::{Given, Named};
 
 /// Sockets in one message; the kernel's own bound is 253.
 const MAX_SOCKETS: usize = 128;
@@ -22,7 +22,7 @@ const SPACE: usize = rustix::cmsg_space!(ScmRights(MAX_SOCKETS));
 ///
 /// # Errors
 /// They are too many, or the other end is gone.
-pub(super) fn send(to: &UnixStream, sockets: &[Named]) -> io::Result<()> {
+pub(super) fn send(to: &UnixStream, sockets: &[Given]) -> io::Result<()> {
     let names: Vec<&str> = sockets.iter().map(|(name, _)| name.as_str()).collect();
     let mut text = serde_json::to_vec(&names)?;
     text.push(b'\n');
@@ -66,6 +66,7 @@ pub(super) fn receive(from: &UnixStream) -> io::Result<Vec<Named>> {
 mod tests {
     use std::io::Write;
     use std::net::{TcpListener, TcpStream};
+    use std::sync::Arc;
 
     use super::*;
 
@@ -75,7 +76,7 @@ mod tests {
         let listeners: Vec<TcpListener> = (0..20).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let addresses: Vec<String> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
         let waiting = TcpStream::connect(&addresses[7]).unwrap();
-        let sockets: Vec<Named> = addresses.iter().cloned().zip(listeners.into_iter().map(OwnedFd::from)).collect();
+        let sockets: Vec<Given> = addresses.iter().cloned().zip(listeners.into_iter().map(|one| Arc::new(one) as _)).collect();
         send(&one, &sockets).unwrap();
         drop(sockets);
         let received = receive(&other).unwrap();
@@ -98,7 +99,7 @@ mod tests {
             assert_eq!(receive(&other).map_or(true, |sockets| !sockets.is_empty()), said != "[]", "{said}");
         }
         let (one, _other) = UnixStream::pair().unwrap();
-        let many = (0..=MAX_SOCKETS).map(|_| (String::new(), OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap())));
-        assert!(send(&one, &many.collect::<Vec<_>>()).is_err());
+        let many = (0..=MAX_SOCKETS).map(|_| (String::new(), Arc::new(TcpListener::bind("127.0.0.1:0").unwrap()) as _));
+        assert!(send(&one, &many.collect::<Vec<Given>>()).is_err());
     }
 }
