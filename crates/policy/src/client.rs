@@ -124,26 +124,37 @@ fn by_rule(question: &Question<'_>, written: &WrittenTls) -> ClientDecision {
             // Accounts become names only for services of the registry of ServiceEntries.
             let of_entry = || if question.service.entry { of_service() } else { Arc::default() };
             decision.subject_alt_names = given(&settings.subject_alt_names).unwrap_or_else(of_entry);
-            drop_credentials(question, &mut decision, written);
+            take_credentials(question, &mut decision, written);
         }
     }
     decision
 }
 
-/// A `credentialName` reaches a sidecar only through a rule with a workloadSelector (or as a ConfigMap).
-fn drop_credentials(question: &Question<'_>, decision: &mut ClientDecision, written: &WrittenTls) {
-    let name = &written.value.credential_name;
-    // A rule without selector that was merged into one with counts as one with.
-    let selects = question.rule.is_some_and(MergedRule::selects);
-    if name.is_empty() || name.starts_with("configmap://") || selects {
+/// Whether Istio drops SIMPLE and MUTUAL: a `credentialName` reaches a sidecar only through a rule with a workloadSelector (or
+/// as a ConfigMap). What Istio's sidecar would get, ours is not given, and refuses.
+pub(crate) fn drops(settings: &ClientTls, selects: bool) -> bool {
+    let name = &settings.credential_name;
+    !name.is_empty() && !name.starts_with("configmap://") && !selects
+}
+
+fn take_credentials(question: &Question<'_>, decision: &mut ClientDecision, written: &WrittenTls) {
+    if written.value.credential_name.is_empty() {
         return;
     }
-    decision.dropped = true;
-    question.tell(&mut decision.trace, || {
-        let effect = "plaintext: credentialName counts for sidecars only in a rule with workloadSelector";
-        let path = format!("{}/credentialName", written.path);
-        Step::of("destination-rule.credential-name", &written.rule.meta, &path, effect)
-    });
+    // A rule without selector that was merged into one with counts as one with.
+    decision.dropped = drops(&written.value, question.rule.is_some_and(MergedRule::selects));
+    let (rule, effect) = match decision.dropped {
+        true => (
+            "destination-rule.credential-name",
+            "plaintext: credentialName counts for sidecars only in a rule with workloadSelector",
+        ),
+        false => (
+            "destination-rule.credential-not-given",
+            "so it is in Istio; sidecars of Mutua are not given the secret, and refuse the connection",
+        ),
+    };
+    question
+        .tell(&mut decision.trace, || Step::of(rule, &written.rule.meta, &format!("{}/credentialName", written.path), effect));
 }
 
 fn by_auto_mtls(question: &Question<'_>) -> ClientDecision {

@@ -35,6 +35,7 @@ impl Engine {
             help.extend(sentence.filter(|sentence| !help.contains(sentence)));
             help.extend(self.wrong_port(service, endpoint).filter(|sentence| !help.contains(sentence)));
         }
+        help.extend(step(answer, "destination-rule.credential-not-given").map(|step| files_in(&step.object)));
         help
     }
 
@@ -84,7 +85,7 @@ impl Engine {
             });
         }
         if let Some(rule) = rule_of("destination-rule.credential-name") {
-            return Some(format!("give {rule} a workloadSelector that selects {}", client.full_name()));
+            return Some(files_in(&rule));
         }
         if let Some(rule) = rule_of("destination-rule.tls") {
             return Some(format!("set mode: ISTIO_MUTUAL in {rule}, or remove its tls so that automatic mTLS decides"));
@@ -191,6 +192,10 @@ fn bare(client: &Workload, endpoint: &EndpointAnswer) -> Option<String> {
         true => format!("give {server} a sidecar"),
         false => format!("give {} and {server} sidecars", client.full_name()),
     })
+}
+
+fn files_in(rule: &str) -> String {
+    format!("name files below the sidecar's --tls-dir in {rule} instead of credentialName: sidecars are given no secrets")
 }
 
 fn registered(target: &Target<'_>, answer: &ConnectionAnswer) -> String {

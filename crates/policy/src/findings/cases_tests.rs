@@ -290,6 +290,22 @@ fn traffic() -> Vec<Row> {
     ]
 }
 
+/// A rule that takes its roots from a secret.
+fn credentials() -> Vec<Row> {
+    let subject = "DestinationRule bar/r";
+    let old = |more: &str, roots: &str| {
+        let settings = format!("trafficPolicy: {{tls: {{mode: SIMPLE, {roots}}}}}");
+        rule("bar", "r", &format!("{{host: old.bar.svc.cluster.local, {more}{settings}}}"))
+    };
+    let selecting = |roots: &str| old("workloadSelector: {matchLabels: {app: web}}, ", roots);
+    let credential = "spec/trafficPolicy/tls/credentialName";
+    let map = "credentialName: \"configmap://bar/roots\"";
+    vec![
+        ("MUT0033", subject, credential, selecting("credentialName: c"), selecting("caCertificates: /r")),
+        ("MUT0033", subject, credential, old("", map), old("", "credentialName: c")),
+    ]
+}
+
 const HEADLESS: &str = r"---
 apiVersion: v1
 kind: Service
@@ -440,7 +456,7 @@ fn certificates_are_held_against_the_time_given() {
 
 /// All rows.
 pub(super) fn rows() -> impl Iterator<Item = Row> {
-    let own = traffic().into_iter().chain(traps()).chain(callers()).chain(trust());
+    let own = traffic().into_iter().chain(credentials()).chain(traps()).chain(callers()).chain(trust());
     theirs().into_iter().chain(istioctl()).chain(scopes()).chain(own)
 }
 

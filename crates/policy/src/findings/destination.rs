@@ -5,6 +5,7 @@ use mutua_model::{ClientTls, ClientTlsMode, DestinationRule, MtlsMode, TrafficPo
 use super::Findings;
 use super::index::Index;
 use super::paste;
+use crate::client::drops;
 
 const MODE: &str = "spec/trafficPolicy/tls/mode";
 
@@ -83,7 +84,7 @@ fn unverified(rule: &DestinationRule, policy: &TrafficPolicy, out: &mut Findings
     let message = |tls: &ClientTls| {
         format!("mode {} without caCertificates: the server's certificate is not checked against given roots", tls.mode)
     };
-    let fix = || "caCertificates: /etc/certs/root-cert.pem".to_owned();
+    let fix = || format!("caCertificates: {}", paste::ROOTS);
     if let Some(tls) = policy.tls.as_ref().filter(|tls| bare(tls)) {
         out.add("IST0128", &rule.meta, "spec/trafficPolicy/tls", message(tls), fix());
     }
@@ -95,24 +96,22 @@ fn unverified(rule: &DestinationRule, policy: &TrafficPolicy, out: &mut Findings
     }
 }
 
-/// MUT0001, at every level.
+/// MUT0001 and MUT0033, at every level.
 fn credentials(rule: &DestinationRule, policy: &TrafficPolicy, path: &str, out: &mut Findings) {
-    if rule.workload_selector.is_some() {
-        return;
-    }
     let ports = policy.ports.iter().enumerate();
     let ports = ports.map(|(position, (_, port))| (format!("{path}/portLevelSettings[{position}]/tls"), &port.tls));
     for (path, tls) in std::iter::once((format!("{path}/tls"), &policy.tls)).chain(ports) {
         let Some(tls) = tls.as_ref().filter(|tls| originates(tls)) else { continue };
-        if tls.credential_name.is_empty() || tls.credential_name.starts_with("configmap://") {
-            continue;
-        }
-        let message = format!(
-            "credentialName {} without workloadSelector: sidecars drop the TLS settings and send plaintext",
-            tls.credential_name
-        );
-        let fix = "spec:\n  workloadSelector:\n    matchLabels:\n      app: CLIENT\n".to_owned();
-        out.add("MUT0001", &rule.meta, &format!("{path}/credentialName"), message, fix);
+        let name = &tls.credential_name;
+        let (code, message) = match drops(tls, rule.workload_selector.is_some()) {
+            _ if name.is_empty() => continue,
+            true => (
+                "MUT0001",
+                format!("credentialName {name} without workloadSelector: sidecars drop the TLS settings and send plaintext"),
+            ),
+            false => ("MUT0033", format!("sidecars are not given what {name} holds: they refuse the connections that need it")),
+        };
+        out.add(code, &rule.meta, &format!("{path}/credentialName"), message, paste::tls_of_files(tls));
     }
 }
 

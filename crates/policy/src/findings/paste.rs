@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use mutua_model::{ClientTls, DestinationRule, Labels, Mesh, MtlsMode, PeerAuthentication};
+use mutua_model::{ClientTls, ClientTlsMode, DestinationRule, Labels, Mesh, MtlsMode, PeerAuthentication};
 
 use super::index::Index;
 use crate::engine::Engine;
@@ -118,6 +118,19 @@ fn head(version: &str, kind: &str, namespace: &str, name: &str) -> String {
 fn free(name: &str, taken: impl Fn(&str) -> bool) -> String {
     let numbered = (2..).map(|number| format!("{name}-{number}"));
     std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
+}
+
+/// Where a fix looks for roots.
+pub(super) const ROOTS: &str = "/etc/certs/root-cert.pem";
+
+/// `tls` with files in place of what a `credentialName` stands for.
+pub(super) fn tls_of_files(settings: &ClientTls) -> String {
+    let mut files = ClientTls { credential_name: String::new(), ca_certificates: ROOTS.to_owned(), ..settings.clone() };
+    if settings.mode == ClientTlsMode::Mutual {
+        "/etc/certs/cert-chain.pem".clone_into(&mut files.client_certificate);
+        "/etc/certs/key.pem".clone_into(&mut files.private_key);
+    }
+    tls(&files)
 }
 
 /// `tls` with all that it says.

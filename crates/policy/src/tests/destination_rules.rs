@@ -147,6 +147,22 @@ fn credential_names_need_a_workload_selector() {
 }
 
 #[test]
+fn a_secret_that_counts_in_istio_is_said_not_to_be_given_to_sidecars() {
+    let with = |settings: &str| {
+        let text = format!("{{{HOST}, workloadSelector: {{matchLabels: {{app: sleep}}}}, trafficPolicy: {{tls: {settings}}}}}");
+        ask(&engine(&rule("foo", "r", &text)), "foo/sleep", "web.bar:9000")
+    };
+    let secret = with("{mode: SIMPLE, credentialName: cred}");
+    assert_eq!(secret.outcome, Outcome::Tls, "as in Istio");
+    let step = secret.trace.iter().find(|step| step.rule == "destination-rule.credential-not-given").expect("told");
+    assert_eq!(step.object, "DestinationRule foo/r");
+    assert!(step.line > 0 && step.effect.contains("refuse"), "{step:?}");
+    assert!(secret.help.iter().any(|help| help.contains("instead of credentialName")), "{:?}", secret.help);
+    let files = with("{mode: SIMPLE, caCertificates: /r}");
+    assert!(files.trace.iter().all(|step| !step.rule.contains("credential")) && files.help.is_empty(), "{files:?}");
+}
+
+#[test]
 fn given_names_replace_the_defaults() {
     let named = |name: &str| {
         rule(

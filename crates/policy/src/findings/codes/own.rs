@@ -10,7 +10,7 @@ pub(super) const CODES: &[Code] = &[
         Error,
         "credentialName without workloadSelector sends plaintext",
         "A sidecar drops the TLS settings of a SIMPLE or MUTUAL rule whose credentialName comes without a workloadSelector, and sends plaintext.",
-        "Add a workloadSelector, or name files instead.",
+        "Name files instead. With a workloadSelector it would count, but sidecars are not given the secret (MUT0033).",
     ),
     code(
         "MUT0002",
@@ -228,5 +228,12 @@ pub(super) const CODES: &[Code] = &[
         "A subset selects workloads of other services only",
         "The subset's labels are on some workload of the mesh, so istioctl says nothing, but on no endpoint of the rule's host: requests to the subset fail.",
         "Correct the labels, or remove the subset.",
+    ),
+    code(
+        "MUT0033",
+        Error,
+        "Sidecars are not given the secret of a credentialName",
+        "Istio gives sidecars the Secret of a rule that selects them, and a ConfigMap in any case; `mutua explain` says what becomes of the connection then. The control plane of Mutua gives sidecars no secrets: they refuse these connections, rather than trust other roots than those meant.",
+        "Name files instead, below a folder that the sidecar was given with --tls-dir.",
     ),
 ];

@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mutua_model::{AppProtocol, ClientTls, ClientTlsMode, DestinationRule, MtlsMode};
+use mutua_model::{AppProtocol, ClientTlsMode, DestinationRule, MtlsMode};
 
 use super::STRANGER;
 use super::faces::{self, Cache, Face};
+use crate::client::drops;
 use crate::destination_rule::MergedRule;
 use crate::destination_rule::tls::{self, WrittenTls};
 use crate::endpoint::Transport;
@@ -204,10 +205,8 @@ impl<'e> Subject<'e, '_> {
 }
 
 fn is_dropped(written: &WrittenTls) -> bool {
-    let ClientTls { mode, credential_name, .. } = &written.value;
-    let originates = matches!(mode, ClientTlsMode::Simple | ClientTlsMode::Mutual);
-    let named = !credential_name.is_empty() && !credential_name.starts_with("configmap://");
-    originates && named && written.rule.workload_selector.is_none()
+    let originates = matches!(written.value.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual);
+    originates && drops(&written.value, written.rule.workload_selector.is_some())
 }
 
 fn transport(mode: ClientTlsMode) -> Transport {
