@@ -2,8 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -27,8 +26,8 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(listen(address, false)?)
 }
 
-/// As [`bind`], outside of an event loop. What is accepted inherits the socket's options. `shared`: further listeners of this user may take part in the address, and the
-/// kernel spreads connections over them.
+/// As [`bind`], outside of an event loop. What is accepted inherits the socket's options. `shared`: further listeners of this
+/// user may take part in the address, and the kernel spreads connections over them.
 ///
 /// # Errors
 /// The address cannot be bound.
@@ -59,7 +58,7 @@ fn listen_as(
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    tune(&SockRef::from(&socket));
+    tune(&socket, KEEPALIVE);
     change(&socket)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
@@ -119,10 +118,7 @@ impl Dialer {
 async fn connected(socket: TcpSocket, address: SocketAddr, keepalive: Option<Duration>) -> io::Result<TcpStream> {
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, socket.connect(address)).await;
     let stream = connected.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no answer to the connection request"))??;
-    tune(&SockRef::from(&stream));
-    if let Some(silence) = keepalive {
-        keep_alive(&stream, silence);
-    }
+    tune(&stream, keepalive.unwrap_or(KEEPALIVE));
     Ok(stream)
 }
 
@@ -144,19 +140,16 @@ fn as_caller(address: SocketAddr, caller: IpAddr, mark: u32) -> io::Result<Socke
 }
 
 /// Sends small writes at once, and finds out about dead peers. Neither is needed for correctness.
-fn tune(socket: &SockRef<'_>) {
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_keepalive(&asking(KEEPALIVE));
+fn tune(socket: &impl AsFd, silence: Duration) {
+    let _ = SockRef::from(socket).set_tcp_nodelay(true);
+    keep_alive(socket, silence);
 }
 
 /// Lets the kernel ask, after so much silence and again as long after each question, whether the peer of `socket` still lives.
 /// What a listening socket accepts inherits it. Not needed for correctness.
 pub fn keep_alive(socket: &impl AsFd, silence: Duration) {
-    let _ = SockRef::from(socket).set_tcp_keepalive(&asking(silence));
-}
-
-fn asking(silence: Duration) -> TcpKeepalive {
-    TcpKeepalive::new().with_time(silence).with_interval(silence)
+    let asking = TcpKeepalive::new().with_time(silence).with_interval(silence);
+    let _ = SockRef::from(socket).set_tcp_keepalive(&asking);
 }
 
 /// Lets the kernel choose the port of a bound address when the socket connects, among all that are free towards that one
