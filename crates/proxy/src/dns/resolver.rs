@@ -60,7 +60,7 @@ impl Resolver {
     /// # Errors
     /// It has none, or no server says so in time.
     pub async fn resolve(&self, name: &Arc<str>) -> io::Result<Arc<[IpAddr]>> {
-        let Some(kept) = self.keep(name) else { return Ok(self.ask(name).await?.addresses) };
+        let Some(kept) = self.keep(name) else { return Ok(self.ask_once(name).await?.addresses) };
         kept.used.store(true, Ordering::Relaxed);
         let mut addresses = kept.addresses.subscribe();
         let first = addresses.wait_for(Option::is_some);
@@ -71,7 +71,7 @@ impl Resolver {
         match found {
             Some(Ok(addresses)) => Ok(addresses),
             Some(Err(error)) => Err(io::Error::other(error)),
-            None => Err(io::Error::new(io::ErrorKind::TimedOut, "no name server answers in time")),
+            None => Err(late()),
         }
     }
 
@@ -89,8 +89,7 @@ impl Resolver {
         if let Ok(ip) = host.trim_matches(['[', ']']).parse() {
             return Ok(vec![SocketAddr::new(ip, port)]);
         }
-        let answer = tokio::time::timeout(PATIENCE, self.ask(host)).await;
-        let answer = answer.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no name server answers in time"))??;
+        let answer = self.ask_once(host).await?;
         Ok(answer.addresses.iter().map(|ip| SocketAddr::new(*ip, port)).collect())
     }
 
@@ -114,7 +113,7 @@ impl Resolver {
         loop {
             let asked = self.ask(&name).await;
             let pause = asked.as_ref().map_or(RETRY, |answer| answer.good_for);
-            kept.addresses.send_if_modified(|current| settle(current, asked));
+            kept.addresses.send_modify(|current| settle(current, asked));
             tokio::time::sleep(pause).await;
             idle = if kept.used.swap(false, Ordering::Relaxed) { Duration::ZERO } else { idle + pause };
             if idle >= IDLE {
@@ -122,6 +121,11 @@ impl Resolver {
                 return;
             }
         }
+    }
+
+    /// For whoever waits.
+    async fn ask_once(&self, name: &str) -> io::Result<Answer> {
+        tokio::time::timeout(PATIENCE, self.ask(name)).await.map_err(|_| late())?
     }
 
     /// The hosts file, then both families from the servers; a name without dots with the search domains first.
@@ -191,16 +195,17 @@ impl Resolver {
 }
 
 /// Takes over what was asked. A name that a server says to have no address loses its addresses; a server that fails changes
-/// nothing. Whether anything changed.
-fn settle(current: &mut Option<Result<Arc<[IpAddr]>, String>>, asked: io::Result<Answer>) -> bool {
-    let next = match asked {
+/// nothing.
+fn settle(current: &mut Option<Result<Arc<[IpAddr]>, String>>, asked: io::Result<Answer>) {
+    *current = Some(match asked {
         Ok(answer) => Ok(answer.addresses),
-        Err(error) if error.kind() != io::ErrorKind::NotFound && matches!(current, Some(Ok(_))) => return false,
+        Err(error) if error.kind() != io::ErrorKind::NotFound && matches!(current, Some(Ok(_))) => return,
         Err(error) => Err(error.to_string()),
-    };
-    let changed = current.as_ref() != Some(&next);
-    *current = Some(next);
-    changed
+    });
+}
+
+fn late() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "no name server answers in time")
 }
 
 #[cfg(test)]
