@@ -190,14 +190,14 @@ mod tests {
     fn what_is_wrong_is_named() {
         for (format, told) in [
             ("%nobody%", "%nobody% is no field; there are: id, direction,"),
-            ("100% %id%", "% %id% is no field"),
+            ("100% %id%", "% % is no field"),
             ("50%", "a % without its other one"),
             ("{\"a\":1}", "a: 1 is no text"),
             ("{\"a\":\"%x%\"}", "%x% is no field"),
             ("{", "no JSON object: "),
         ] {
             let error = Format::parse(format).unwrap_err();
-            assert!(error.contains(told) || format.starts_with("100"), "{format}: {error}");
+            assert!(error.contains(told), "{format}: {error}");
         }
     }
 }

@@ -171,5 +171,5 @@ fn all_name_servers_or_those_of_the_families() {
     assert_eq!(all.matches("\t\tudp dport 53 redirect to :15053\n").count(), 1, "{all}");
     assert!(all.contains("\t\tudp sport 53 ct zone set 1\n"));
     let four = Settings { dns: Captured::These(vec!["10.96.0.10".parse().unwrap()]), ..Settings::default() };
-    assert!(!iptables::restore(&four, IPV6, &[]).contains("15053 \n") && !nft::script(&four).contains("ip6 daddr {"));
+    assert!(!iptables::restore(&four, IPV6, &[]).contains("--to-ports 15053") && !nft::script(&four).contains("ip6 daddr {"));
 }
