@@ -319,7 +319,6 @@ impl World {
     }
 }
 
-/// Whether another user may pass through all folders to this path.
 /// The sidecar as images hold it, when it stands beside this program and is the same one; else this program.
 fn sidecar_program(program: &Path) -> PathBuf {
     let alone = program.with_file_name("mutua-proxy");
@@ -328,6 +327,7 @@ fn sidecar_program(program: &Path) -> PathBuf {
     if version.is_ok_and(|output| output.stdout == same.as_bytes()) { alone } else { program.to_owned() }
 }
 
+/// Whether another user may pass through all folders to this path.
 fn others_reach(path: &Path) -> bool {
     let passable = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0);
     path.ancestors().all(passable)
