@@ -6,9 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::Mesh;
 use common::discovery::Client;
-use mutua_identity::{Ca, TrustDomain};
+use mutua_identity::{Ca, Credentials, TrustDomain};
 use mutua_wire::MeshResource;
-use mutua_wire::mesh::mesh_report_client::MeshReportClient;
 use mutua_wire::mesh::{self, ProxyReport};
 use serde_json::Value;
 
@@ -24,19 +23,25 @@ fn text<'a>(row: &'a Value, field: &str) -> &'a str {
     row[field].as_str().unwrap_or_else(|| panic!("no {field} in {row:#}"))
 }
 
+/// The proxy's streams: for its configuration, and for what it reports.
+async fn connected(mesh: &Mesh, leaf: &Credentials) -> (Client, tokio::sync::mpsc::Sender<ProxyReport>) {
+    let mut client = Client::open(mesh, Some(leaf), PROXY).await.expect("connects");
+    client.subscribe_all(mesh::TrustBundle::TYPE_URL).await;
+    (client, mesh.reports(leaf).await)
+}
+
+/// When a leaf ends, Unix seconds.
+fn end(leaf: &Credentials) -> i64 {
+    i64::try_from(leaf.not_after().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()).expect("small")
+}
+
 #[tokio::test]
 async fn every_certificate_tells_its_end_and_what_fails() {
     let mesh = Mesh::start().await;
     let leaf = mesh.join(PROXY).await;
     mesh.token("shop/back").await;
-    let mut client = Client::open(&mesh, Some(&leaf), PROXY).await.expect("connects");
-    client.subscribe_all(mesh::TrustBundle::TYPE_URL).await;
-    let (reports, stream) = tokio::sync::mpsc::channel(4);
-    let channel = mesh.channel(Some(&leaf)).await.expect("connects");
-    tokio::spawn(async move {
-        MeshReportClient::new(channel).report(tokio_stream::wrappers::ReceiverStream::new(stream)).await.ok();
-    });
-    let end = i64::try_from(leaf.not_after().duration_since(UNIX_EPOCH).expect("after 1970").as_secs()).expect("small");
+    let (_client, reports) = connected(&mesh, &leaf).await;
+    let end = end(&leaf);
     let report = |error: &str| ProxyReport {
         workload: PROXY.to_owned(),
         certificate_serial: leaf.serial().to_owned(),
@@ -85,19 +90,8 @@ async fn every_certificate_tells_its_end_and_what_fails() {
 async fn a_proxy_that_is_away_is_forecast_over_a_restart() {
     let mesh = Mesh::start().await;
     let leaf = mesh.join(PROXY).await;
-    let mut client = Client::open(&mesh, Some(&leaf), PROXY).await.expect("connects");
-    client.subscribe_all(mesh::TrustBundle::TYPE_URL).await;
-    let (reports, stream) = tokio::sync::mpsc::channel(4);
-    let channel = mesh.channel(Some(&leaf)).await.expect("connects");
-    tokio::spawn(async move {
-        MeshReportClient::new(channel).report(tokio_stream::wrappers::ReceiverStream::new(stream)).await.ok();
-    });
-    let end = leaf.not_after().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
-    let report = ProxyReport {
-        workload: PROXY.to_owned(),
-        certificate_not_after: i64::try_from(end).expect("small"),
-        ..ProxyReport::default()
-    };
+    let (client, reports) = connected(&mesh, &leaf).await;
+    let report = ProxyReport { workload: PROXY.to_owned(), certificate_not_after: end(&leaf), ..ProxyReport::default() };
     reports.send(report).await.expect("the stream is open");
     let kept = mesh.folder.path().join("state/proxies.json");
     let deadline = tokio::time::Instant::now() + common::PATIENCE;

@@ -9,7 +9,6 @@ use common::discovery::Client;
 use common::{Mesh, credentials};
 use mutua_identity::{Credentials, PrivateKey, TrustBundle};
 use mutua_wire::MeshResource;
-use mutua_wire::mesh::mesh_report_client::MeshReportClient;
 use mutua_wire::mesh::{self, ProxyReport};
 use prost::Message;
 
@@ -29,11 +28,7 @@ impl Proxy {
     async fn connect(mesh: &Mesh, leaf: &Credentials) -> Self {
         let mut client = Client::open(mesh, Some(leaf), PROXY).await.expect("connects");
         client.subscribe_all(mesh::TrustBundle::TYPE_URL).await;
-        let (reports, stream) = tokio::sync::mpsc::channel(4);
-        let channel = mesh.channel(Some(leaf)).await.expect("connects");
-        tokio::spawn(async move {
-            MeshReportClient::new(channel).report(tokio_stream::wrappers::ReceiverStream::new(stream)).await.ok();
-        });
+        let reports = mesh.reports(leaf).await;
         let proxy = Self { client, reports };
         proxy.show(leaf).await;
         proxy

@@ -15,7 +15,11 @@ use mutua_identity::stream::TlsStream;
 use mutua_identity::{ClientConfig, Credentials, PrivateKey, SpiffeId, TrustBundle, certificate_request};
 use mutua_wire::certificate::istio_certificate_service_client::IstioCertificateServiceClient;
 use mutua_wire::certificate::{IstioCertificateRequest, IstioCertificateResponse};
+use mutua_wire::mesh::ProxyReport;
+use mutua_wire::mesh::mesh_report_client::MeshReportClient;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
@@ -179,6 +183,14 @@ impl Mesh {
         let csr = certificate_request(key).expect("a request");
         let request = Request::new(IstioCertificateRequest { csr, ..IstioCertificateRequest::default() });
         Ok(IstioCertificateServiceClient::new(channel).create_certificate(request).await?.into_inner())
+    }
+
+    /// Opens a stream of reports under this leaf; they go out by what is returned.
+    pub async fn reports(&self, leaf: &Credentials) -> mpsc::Sender<ProxyReport> {
+        let (reports, stream) = mpsc::channel(4);
+        let channel = self.channel(Some(leaf)).await.expect("connects");
+        tokio::spawn(async move { MeshReportClient::new(channel).report(ReceiverStream::new(stream)).await.ok() });
+        reports
     }
 
     pub async fn create_from(
