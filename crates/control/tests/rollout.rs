@@ -40,6 +40,18 @@ async fn proxy(mesh: &Mesh, credentials: &Credentials, workload: &str) -> Client
     client
 }
 
+/// The leaves of `shop/front` and `shop/back`, for a proxy each.
+async fn leaves(mesh: &Mesh) -> [Credentials; 2] {
+    [mesh.join("shop/front").await, mesh.join("shop/back").await]
+}
+
+/// Their proxies, as [`proxy`], once the control plane counts both as current.
+async fn proxies(mesh: &Mesh, [front, back]: &[Credentials; 2]) -> [Client; 2] {
+    let pair = [proxy(mesh, front, "shop/front").await, proxy(mesh, back, "shop/back").await];
+    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    pair
+}
+
 fn mode(response: &DeltaDiscoveryResponse) -> Mode {
     let any = response.resources.first().and_then(|resource| resource.resource.as_ref()).expect("a resource");
     InboundPolicy::unpack(any).expect("an inbound policy").mode()
@@ -53,9 +65,7 @@ fn switches(response: &DeltaDiscoveryResponse) -> bool {
 #[tokio::test]
 async fn receivers_widen_senders_switch_receivers_tighten() {
     let mesh = begun_with("DISABLE", PATIENCE).await;
-    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
-    let (mut front, mut back) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
-    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    let [mut front, mut back] = proxies(&mesh, &leaves(&mesh).await).await;
     mesh.write("policy.yaml", &policy("STRICT"));
 
     let (wide_front, wide_back) = (front.next().await.expect("widens"), back.next().await.expect("widens"));
@@ -90,8 +100,7 @@ async fn receivers_widen_senders_switch_receivers_tighten() {
 #[tokio::test]
 async fn a_proxy_that_does_not_acknowledge_is_named_and_left_behind() {
     let mesh = begun_with("DISABLE", Duration::from_millis(1500)).await;
-    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
-    let (mut front, mut stuck) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
+    let [mut front, mut stuck] = proxies(&mesh, &leaves(&mesh).await).await;
     mesh.write("policy.yaml", &policy("STRICT"));
     let mut seen = Vec::new();
     while seen.last() != Some(&Mode::Strict) {
@@ -124,9 +133,8 @@ async fn a_proxy_that_does_not_acknowledge_is_named_and_left_behind() {
 #[tokio::test]
 async fn a_restart_in_the_middle_of_a_change_goes_on_where_it_stood() {
     let mesh = begun_with("DISABLE", PATIENCE).await;
-    let (front_leaf, back_leaf) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
-    let (mut front, stuck) = (proxy(&mesh, &front_leaf, "shop/front").await, proxy(&mesh, &back_leaf, "shop/back").await);
-    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    let leaves = leaves(&mesh).await;
+    let [mut front, stuck] = proxies(&mesh, &leaves).await;
     mesh.write("policy.yaml", &policy("STRICT"));
     let wide = front.next().await.expect("widens");
     front.ack(&wide).await;
@@ -136,12 +144,12 @@ async fn a_restart_in_the_middle_of_a_change_goes_on_where_it_stood() {
     let mesh = mesh.restart_with(|settings| settings.stage_timeout = PATIENCE).await;
     let status = mesh.get("/api/v1/status").await;
     assert_eq!((&status["phase"], &status["generation"]), (&"widen".into(), &2.into()), "{status}");
-    let mut front = Client::open(&mesh, Some(&front_leaf), "shop/front").await.expect("comes back");
+    let mut front = Client::open(&mesh, Some(&leaves[0]), "shop/front").await.expect("comes back");
     front.subscribe_all(InboundPolicy::TYPE_URL).await;
     let inbound = front.next().await.expect("an answer");
     assert_eq!(mode(&inbound), Mode::Permissive, "what it accepted before the restart it accepts still");
     front.ack(&inbound).await;
-    let mut back = proxy(&mesh, &back_leaf, "shop/back").await;
+    let mut back = proxy(&mesh, &leaves[1], "shop/back").await;
     let switch = back.next().await.expect("the change goes on once both are back");
     assert!(switches(&switch));
     back.ack(&switch).await;
@@ -151,8 +159,7 @@ async fn a_restart_in_the_middle_of_a_change_goes_on_where_it_stood() {
 #[tokio::test]
 async fn in_an_emergency_a_change_is_completed_at_once() {
     let mesh = begun_with("DISABLE", PATIENCE * 10).await;
-    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
-    let (mut front, _stuck) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
+    let [mut front, _stuck] = proxies(&mesh, &leaves(&mesh).await).await;
     mesh.write("policy.yaml", &policy("STRICT"));
     let wide = front.next().await.expect("widens");
     assert_eq!(mode(&wide), Mode::Permissive);
@@ -173,9 +180,7 @@ async fn in_an_emergency_a_change_is_completed_at_once() {
 #[tokio::test]
 async fn a_change_that_is_taken_back_meanwhile_never_reaches_the_senders() {
     let mesh = begun_with("DISABLE", PATIENCE).await;
-    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
-    let (mut front, mut back) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
-    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    let [mut front, mut back] = proxies(&mesh, &leaves(&mesh).await).await;
     mesh.write("policy.yaml", &policy("STRICT"));
     let (wide_front, wide_back) = (front.next().await.expect("widens"), back.next().await.expect("widens"));
     mesh.write("policy.yaml", &policy("DISABLE"));
@@ -209,9 +214,8 @@ async fn follow(client: &mut Client, wanted: Mode) -> (Vec<Mode>, bool) {
 #[tokio::test]
 async fn a_change_is_taken_back_and_stays_so_until_the_configuration_changes() {
     let mesh = begun_with("DISABLE", PATIENCE).await;
-    let (front_leaf, back_leaf) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
-    let (mut front, mut back) = (proxy(&mesh, &front_leaf, "shop/front").await, proxy(&mesh, &back_leaf, "shop/back").await);
-    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    let leaves = leaves(&mesh).await;
+    let [mut front, mut back] = proxies(&mesh, &leaves).await;
     let (status, answer) = mesh.api("POST", "/api/v1/rollouts/abort", "").await;
     assert_eq!(status, 409, "{answer}");
     mesh.write("policy.yaml", &policy("STRICT"));
@@ -241,9 +245,8 @@ async fn a_change_is_taken_back_and_stays_so_until_the_configuration_changes() {
 #[tokio::test]
 async fn a_restart_amid_overlapping_changes_forgets_none_of_them() {
     let mesh = begun_with("DISABLE", PATIENCE).await;
-    let (front_leaf, back_leaf) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
-    let (mut front, mut back) = (proxy(&mesh, &front_leaf, "shop/front").await, proxy(&mesh, &back_leaf, "shop/back").await);
-    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    let leaves = leaves(&mesh).await;
+    let [mut front, mut back] = proxies(&mesh, &leaves).await;
     mesh.write("policy.yaml", &policy("STRICT"));
     for client in [&mut front, &mut back] {
         let wide = client.next().await.expect("widens");
@@ -256,7 +259,7 @@ async fn a_restart_amid_overlapping_changes_forgets_none_of_them() {
 
     let mesh = mesh.restart_with(|settings| settings.stage_timeout = PATIENCE).await;
     assert_eq!(mesh.get("/api/v1/status").await["phase"], "widen");
-    let mut back = Client::open(&mesh, Some(&back_leaf), "shop/back").await.expect("comes back");
+    let mut back = Client::open(&mesh, Some(&leaves[1]), "shop/back").await.expect("comes back");
     back.subscribe_all(InboundPolicy::TYPE_URL).await;
     let inbound = back.next().await.expect("an answer");
     assert_eq!(mode(&inbound), Mode::Permissive, "both old and new ask for plaintext, the change between them did not");
@@ -278,9 +281,7 @@ spec: {address: 10.9.9.9, labels: {app: new}, serviceAccount: new}
 #[tokio::test]
 async fn a_workload_that_comes_or_goes_leaves_the_others_who_they_are() {
     let mesh = begun_with("PERMISSIVE", PATIENCE).await;
-    let (front, back) = (mesh.join("shop/front").await, mesh.join("shop/back").await);
-    let (mut front, mut back) = (proxy(&mesh, &front, "shop/front").await, proxy(&mesh, &back, "shop/back").await);
-    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 2).await;
+    let [mut front, mut back] = proxies(&mesh, &leaves(&mesh).await).await;
     for comes in [true, false] {
         if comes {
             mesh.write("new.yaml", NEWCOMER);
