@@ -27,6 +27,11 @@ pub enum NotAborted {
         "no change is under way; to go back to an earlier configuration put the earlier files back: that goes through its stages as well"
     )]
     NothingUnderWay,
+    /// One is under way that changes no configuration, or leads back already.
+    #[error(
+        "the change under way leads to the configuration from before it; a change of root is taken back by `mutua ca rotate --abort`"
+    )]
+    SameConfiguration,
     /// The configuration from before is not there.
     #[error(transparent)]
     NoWayBack(#[from] NoWayBack),
@@ -98,6 +103,7 @@ pub async fn reread<S: Source, K: Sink>(
             () = tokio::time::sleep(RETRY), if pending.is_some() => Event::Retry,
         };
         let resigned = matches!(event, Event::SigningCa);
+        let known = pending.is_none() && !matches!(event, Event::Content(_));
         let reading = match event {
             Event::Content(reading) => reading,
             Event::Stage => {
@@ -106,9 +112,12 @@ pub async fn reread<S: Source, K: Sink>(
                 continue;
             }
             Event::Abort(reply) => {
-                pending = None;
+                let done = take_back(&mut configuration, parts);
+                if done.is_ok() {
+                    pending = None;
+                }
                 // Whoever asked may have gone away.
-                let _ = reply.send(take_back(&mut configuration, parts));
+                let _ = reply.send(done);
                 tell(&configuration.sink, parts).await;
                 continue;
             }
@@ -120,7 +129,7 @@ pub async fn reread<S: Source, K: Sink>(
                 pending.take().unwrap_or_else(|| configuration.reading.clone())
             }
         };
-        pending = apply(&mut configuration, parts, reading);
+        pending = apply(&mut configuration, parts, reading, known);
         if resigned {
             // Under the old signer it would end with that one, whether or not the roots are the same.
             parts.keeper.renew();
@@ -129,13 +138,21 @@ pub async fn reread<S: Source, K: Sink>(
     }
 }
 
-/// Puts a reading into force. Returns it when that is to be tried again.
-fn apply<S: Source, K: Sink>(configuration: &mut Configuration<S, K>, parts: &Parts, reading: Reading) -> Option<Reading> {
+/// Puts a reading into force. `known`: it is in force already, and only whom to trust may be new. Returns it when that is
+/// to be tried again.
+fn apply<S: Source, K: Sink>(
+    configuration: &mut Configuration<S, K>,
+    parts: &Parts,
+    reading: Reading,
+    known: bool,
+) -> Option<Reading> {
     let ca = parts.ca.load();
     if reading.mesh.is_ok() {
         configuration.source.keep(&reading);
     }
-    match parts.world.apply(&reading, &parts.trust()) {
+    let trust = parts.trust();
+    let applied = if known { parts.world.retrust(&reading, &trust) } else { parts.world.apply(&reading, &trust) };
+    match applied {
         Ok(changed) => {
             if changed {
                 tracing::info!(generation = parts.world.current().generation, "a new configuration is in force");
@@ -169,8 +186,13 @@ fn apply<S: Source, K: Sink>(configuration: &mut Configuration<S, K>, parts: &Pa
 fn take_back<S: Source, K>(configuration: &mut Configuration<S, K>, parts: &Parts) -> Result<(), NotAborted> {
     let stage = parts.world.stage();
     let oldest = stage.accepted.first().filter(|_| stage.phase != Phase::Complete).ok_or(NotAborted::NothingUnderWay)?;
+    if oldest.content == stage.target.content {
+        return Err(NotAborted::SameConfiguration);
+    }
+    let ca = parts.ca.load();
     let reading = configuration.source.give_up(&oldest.content)?;
     parts.world.apply(&reading, &parts.trust())?;
+    write_roots(&configuration.state, &ca);
     parts.world.note_rejected(&Rejected::given_up());
     parts.rollouts.aborted(stage.target.generation);
     configuration.reading = reading;

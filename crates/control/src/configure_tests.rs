@@ -103,6 +103,67 @@ async fn valid_readings_come_into_force_and_invalid_ones_are_told_of() {
     running.await.expect("ends");
 }
 
+/// Starts over the reading `a`, with a way to say what comes next and to hear what the source hears.
+fn running(state: &Arc<StateDir>) -> (Arc<Parts>, mpsc::Sender<Reading>, mpsc::UnboundedReceiver<String>) {
+    let (parts, aborts) = crate::start::parts_for_tests(state, &valid("a"), None);
+    let parts = Arc::new(parts);
+    let (say, readings) = mpsc::channel(1);
+    let (heard, hear) = mpsc::unbounded_channel();
+    let (source, sink) = (Scripted { readings, heard }, Shown(watch::channel(None).0));
+    let configuration = Configuration { source, sink, reading: valid("a"), state: Arc::clone(state), aborts };
+    let followed = Arc::clone(&parts);
+    tokio::spawn(async move { reread(configuration, &followed, None, CancellationToken::new()).await });
+    (parts, say, hear)
+}
+
+/// Waits until the source hears these words.
+async fn heard(hear: &mut mpsc::UnboundedReceiver<String>, words: &str) {
+    let all = async { while hear.recv().await.expect("it runs") != words {} };
+    tokio::time::timeout(Duration::from_secs(20), all).await.expect(words);
+}
+
+async fn rejected(parts: &Parts) -> String {
+    loop {
+        if let Some(rejected) = parts.world.status().rejected {
+            return rejected;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn another_trust_hides_no_rejection() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = Arc::new(StateDir::open(folder.path()).expect("opened"));
+    let (parts, say, mut hear) = running(&state);
+    heard(&mut hear, "in force a").await;
+    say.send(invalid("b")).await.expect("taken");
+    assert_eq!(rejected(&parts).await, "1 error");
+    parts.retrust.notify_one();
+    heard(&mut hear, "in force a").await;
+    let status = parts.world.status();
+    assert_eq!((status.rejected.as_deref(), status.diagnostics.len()), (Some("1 error"), 1));
+    say.send(valid("a")).await.expect("taken");
+    heard(&mut hear, "in force a").await;
+    assert_eq!(parts.world.status().rejected, None, "put back as it was");
+}
+
+#[tokio::test]
+async fn what_waits_to_be_recorded_outlives_an_abort_of_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = Arc::new(StateDir::open(folder.path()).expect("opened"));
+    let (parts, say, mut hear) = running(&state);
+    let record = folder.path().join("generation.json");
+    std::fs::remove_file(&record).expect("it is recorded");
+    std::fs::create_dir(&record).expect("nothing can be recorded now");
+    say.send(valid("c")).await.expect("taken");
+    assert!(rejected(&parts).await.contains("generation.json"));
+    assert!(matches!(abort(&parts).await, Err(NotAborted::NothingUnderWay)));
+    std::fs::remove_dir(&record).expect("and now it can");
+    heard(&mut hear, "in force c").await;
+    assert_eq!(parts.world.current().generation, 2);
+}
+
 #[tokio::test]
 async fn another_signer_under_the_same_roots_renews_the_own_certificate() {
     let domain = mutua_identity::TrustDomain::new("cluster.local").expect("a domain");

@@ -9,7 +9,7 @@ use common::{Mesh, PATIENCE, SHOP};
 use mutua_identity::Credentials;
 use mutua_wire::MeshResource;
 use mutua_wire::discovery::DeltaDiscoveryResponse;
-use mutua_wire::mesh::{Destination, InboundPolicy, Mode};
+use mutua_wire::mesh::{Destination, InboundPolicy, Mode, TrustBundle};
 
 fn policy(mode: &str) -> String {
     format!(
@@ -240,6 +240,25 @@ async fn a_change_is_taken_back_and_stays_so_until_the_configuration_changes() {
     mesh.until("/api/v1/status", |status| status["generation"] == 4 && status["rejected"].is_null()).await;
     mesh.write("policy.yaml", &policy("STRICT"));
     mesh.until("/api/v1/status", |status| status["generation"] == 5 && status["phase"] == "complete").await;
+}
+
+#[tokio::test]
+async fn an_abort_of_nothing_but_another_trust_is_refused_and_not_remembered() {
+    let mesh = begun_with("DISABLE", PATIENCE).await;
+    let leaf = mesh.join("shop/front").await;
+    let mut front = Client::open(&mesh, Some(&leaf), "shop/front").await.expect("opens");
+    front.subscribe_all(TrustBundle::TYPE_URL).await;
+    let first = front.next().await.expect("a bundle");
+    front.ack(&first).await;
+    mesh.until("/api/v1/status", |status| status["proxiesCurrent"] == 1).await;
+    assert_eq!(mesh.api("POST", "/api/v1/ca/rotate", "{}").await.0, 200);
+    let both = front.next().await.expect("the new root as well");
+    assert_eq!(mesh.get("/api/v1/status").await["phase"], "widen");
+    let (status, answer) = mesh.api("POST", "/api/v1/rollouts/abort", "").await;
+    assert!(status == 409 && answer.to_string().contains("mutua ca rotate --abort"), "{answer}");
+    assert!(!mesh.folder.path().join("state/given-up.json").exists());
+    front.ack(&both).await;
+    mesh.until("/api/v1/status", |status| status["phase"] == "complete" && status["rejected"].is_null()).await;
 }
 
 #[tokio::test]

@@ -107,7 +107,9 @@ async fn complete(State(parts): State<Arc<Parts>>) -> Json<Vec<views::RolloutVie
 async fn abort(State(parts): State<Arc<Parts>>) -> Result<Json<Vec<views::RolloutView>>, Failure> {
     configure::abort(&parts).await.map_err(|error| {
         let status = match error {
-            NotAborted::NothingUnderWay | NotAborted::NoWayBack(NoWayBack::Forgotten) => StatusCode::CONFLICT,
+            NotAborted::NothingUnderWay | NotAborted::SameConfiguration | NotAborted::NoWayBack(NoWayBack::Forgotten) => {
+                StatusCode::CONFLICT
+            }
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };
         Failure::new(status, error.to_string())

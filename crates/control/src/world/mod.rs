@@ -119,6 +119,21 @@ impl World {
         })
     }
 
+    /// As [`World::apply`], of the reading that is in force, when whom to trust may have changed: newer content that is not
+    /// in force is told of still.
+    ///
+    /// # Errors
+    /// As [`World::apply`].
+    pub fn retrust(&self, reading: &Reading, trust: &Trust) -> Result<bool, ApplyError> {
+        let Status { rejected, diagnostics, .. } = self.status();
+        let applied = self.apply(reading, trust);
+        if applied.is_ok() && rejected.is_some() {
+            let mut status = lock(&self.status);
+            (status.rejected, status.diagnostics) = (rejected, diagnostics);
+        }
+        applied
+    }
+
     fn try_apply(&self, reading: &Reading, trust: &Trust) -> Result<bool, ApplyError> {
         let mesh = valid(reading)?;
         let digest = digest(reading, trust);
