@@ -180,7 +180,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        self.inner.verify_tls12_signature(message, cert, dss).map_err(|error| noted(error, cert))
     }
 
     fn verify_tls13_signature(
@@ -189,7 +189,7 @@ impl ServerCertVerifier for ServerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        self.inner.verify_tls13_signature(message, cert, dss).map_err(|error| noted(error, cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -286,7 +286,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
+        self.inner.verify_tls12_signature(message, cert, dss).map_err(|error| noted(error, cert))
     }
 
     fn verify_tls13_signature(
@@ -295,7 +295,7 @@ impl ClientCertVerifier for ClientVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
+        self.inner.verify_tls13_signature(message, cert, dss).map_err(|error| noted(error, cert))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

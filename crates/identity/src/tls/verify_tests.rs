@@ -82,6 +82,22 @@ fn a_caller_is_remembered_byte_for_byte_and_never_outside_its_validity() {
     assert_eq!(stranger.known.count(), 0, "other roots are another verifier, which knows nobody");
 }
 
+#[test]
+fn a_refusal_names_its_own_peer_whoever_was_refused_before() {
+    use rustls::internal::msgs::codec::{Codec, Reader};
+    let Chain { bundle, intermediate, leaf, .. } = chain();
+    let verifier = ClientVerifier::new(bundle.checks().unwrap(), mesh(), true);
+    // ECDSA with SHA-256, and a signature of one byte.
+    let forged = DigitallySignedStruct::read(&mut Reader::init(&[4, 3, 0, 1, 0])).unwrap();
+    let refused = |by: &CertificateDer<'_>| {
+        assert!(verifier.verify_client_cert(&leaf, &[], at(VALID.0)).is_err(), "nobody asks whom");
+        let error = verifier.verify_tls13_signature(b"transcript", by, &forged).unwrap_err();
+        TlsError::from(error).peer
+    };
+    assert_eq!(refused(&intermediate), None, "it has no identity");
+    assert_eq!(refused(&leaf).as_deref(), Some(FRONT));
+}
+
 /// What the root takes back: certificates with the number of the intermediate, or of nobody.
 fn list(root: &Issuer<'static, KeyPair>, number: u64, (from, until): (u64, u64)) -> rcgen::CertificateRevocationList {
     let time = |seconds| time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).unwrap()).unwrap();
