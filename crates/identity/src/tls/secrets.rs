@@ -14,19 +14,16 @@ use super::{TlsError, TlsErrorKind};
 
 const CLIENT: &str = "CLIENT_TRAFFIC_SECRET_0";
 const SERVER: &str = "SERVER_TRAFFIC_SECRET_0";
-/// The longest hash of a cipher suite, SHA-384.
-const LONGEST: usize = 48;
+/// Bytes of a secret of SHA-384; all others are of SHA-256.
+const OF_SHA384: usize = 48;
 
 thread_local! {
     static HEARD: RefCell<Option<Secrets>> = const { RefCell::new(None) };
 }
 
-/// The secret of one direction.
+/// The secret of one direction. It stands in a place of its own, so that moving it leaves no copy behind.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Secret {
-    bytes: [u8; LONGEST],
-    length: usize,
-}
+pub(super) struct Secret(Box<[u8]>);
 
 /// The secrets of both directions, as far as they exist.
 #[derive(Default)]
@@ -52,8 +49,8 @@ pub(crate) struct Tap;
 impl KeyLog for Tap {
     fn log(&self, label: &str, _: &[u8], secret: &[u8]) {
         HEARD.with_borrow_mut(|heard| match (heard, label) {
-            (Some(secrets), CLIENT) => secrets.client = Secret::new(secret),
-            (Some(secrets), SERVER) => secrets.server = Secret::new(secret),
+            (Some(secrets), CLIENT) => secrets.client = Some(Secret(secret.into())),
+            (Some(secrets), SERVER) => secrets.server = Some(Secret(secret.into())),
             _ => {}
         });
     }
@@ -64,28 +61,21 @@ impl KeyLog for Tap {
 }
 
 impl Secret {
-    /// `None`: longer than any that is known.
-    fn new(secret: &[u8]) -> Option<Self> {
-        let mut bytes = [0; LONGEST];
-        bytes.get_mut(..secret.len())?.copy_from_slice(secret);
-        Some(Self { bytes, length: secret.len() })
-    }
-
     /// The secret that follows.
     pub fn next(&self) -> Result<Self, TlsError> {
-        let mut next = Self { bytes: [0; LONGEST], length: self.length };
-        self.expand("traffic upd", &mut next.bytes[..self.length])?;
+        let mut next = Self(vec![0; self.0.len()].into());
+        self.expand("traffic upd", &mut next.0)?;
         Ok(next)
     }
 
     /// `HKDF-Expand-Label` with an empty context (§7.1), by the hash of the cipher suite.
     pub fn expand(&self, label: &str, into: &mut [u8]) -> Result<(), TlsError> {
-        let algorithm = if self.length == LONGEST { HKDF_SHA384 } else { HKDF_SHA256 };
+        let algorithm = if self.0.len() == OF_SHA384 { HKDF_SHA384 } else { HKDF_SHA256 };
         let full = ["tls13 ", label].concat();
         let sizes =
             [u16::try_from(into.len()).unwrap_or(u16::MAX).to_be_bytes(), [u8::try_from(full.len()).unwrap_or(u8::MAX), 0]];
         let information = [&sizes[0][..], &sizes[1][..1], full.as_bytes(), &[0]];
-        let made = Prk::new_less_safe(algorithm, &self.bytes[..self.length]);
+        let made = Prk::new_less_safe(algorithm, &self.0);
         let filled = made.expand(&information, Length(into.len())).and_then(|made| made.fill(into));
         filled.map_err(|_| TlsError::new(TlsErrorKind::Configuration, "the next key cannot be derived"))
     }
@@ -93,9 +83,9 @@ impl Secret {
 
 impl Drop for Secret {
     fn drop(&mut self) {
-        self.bytes.fill(0);
+        self.0.fill(0);
         // So that the line above is not left out.
-        std::hint::black_box(&self.bytes);
+        std::hint::black_box(&self.0);
     }
 }
 
