@@ -28,17 +28,16 @@ impl CertificateName {
         Self(digest)
     }
 
-    /// The names of a leaf and of the certificates between it and its root, as far as the peer sent them in order.
+    /// The names of a leaf, the first of a chain, and of the certificates between it and its root, in whatever order the peer
+    /// sent them.
     pub(crate) fn path(chain: &[CertificateDer<'_>]) -> Vec<Self> {
-        let mut names = Vec::new();
-        let mut expected: Option<Vec<u8>> = None;
-        for der in chain {
-            let Ok(parsed) = certificate::parse(der) else { continue };
-            if expected.as_deref().is_some_and(|issuer| issuer != parsed.subject().as_raw()) {
-                continue;
-            }
-            names.push(Self::new(parsed.issuer().as_raw(), parsed.raw_serial()));
-            expected = Some(parsed.issuer().as_raw().to_vec());
+        let mut sent: Vec<_> = chain.iter().filter_map(|der| certificate::parse(der).ok()).collect();
+        let (mut names, mut next) = (Vec::new(), (!sent.is_empty()).then_some(0));
+        while let Some(at) = next {
+            let one = sent.swap_remove(at);
+            let issuer = one.issuer().as_raw();
+            names.push(Self::new(issuer, one.raw_serial()));
+            next = sent.iter().position(|above| above.subject().as_raw() == issuer);
         }
         names
     }

@@ -1,8 +1,11 @@
 //! `ca-crl.pem` beside the files of a plugged-in CA: taken when peers could rely on it, else refused with the reason.
 
 use rcgen::{CertificateRevocationListParams, KeyIdMethod, KeyUsagePurpose, RevokedCertParams};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::*;
+use crate::{CertificateName, TrustBundle};
 
 struct Authority {
     certificate: String,
@@ -115,4 +118,46 @@ fn lists_that_peers_can_rely_on_are_taken_and_others_refused_by_name() {
     mute.certificate = without_list_signing(&mute, &root);
     let [error] = outcomes(&root, &mute, [lists]);
     assert!(error.unwrap_err().to_string().contains("does not allow it to sign lists"));
+}
+
+/// Its certificate as it is sent.
+fn sent(authority: &Authority) -> CertificateDer<'static> {
+    CertificateDer::from_pem_slice(authority.certificate.as_bytes()).unwrap()
+}
+
+#[test]
+fn whoever_is_above_a_leaf_is_named_in_whatever_order_it_was_sent() {
+    let root = authority("root", None);
+    let upper = authority("upper", Some(&root));
+    let lower = authority("lower", Some(&upper));
+    let leaf = authority("leaf", Some(&lower));
+    let revoking = |by: &Authority| {
+        let list = list(by, &[7], SystemTime::now() + HOUR);
+        TrustBundle::from_pem(&root.certificate).unwrap().with_revocations(Some(&list)).unwrap()
+    };
+    for order in [[&leaf, &lower, &upper], [&leaf, &upper, &lower]] {
+        let path = CertificateName::path(&order.map(sent));
+        assert_eq!(path.len(), 3);
+        assert!([&root, &upper, &lower].iter().all(|by| revoking(by).revokes(&path)), "each of the three has the number 7");
+        assert!(!revoking(&leaf).revokes(&path), "nobody is below the leaf");
+    }
+    let beside = authority("beside", Some(&root));
+    let path = CertificateName::path(&[&leaf, &beside, &lower].map(sent));
+    assert!(path.len() == 2 && !revoking(&root).revokes(&path), "of the root's only one that is not above the leaf was sent");
+}
+
+#[test]
+fn a_list_takes_the_place_of_one_of_the_same_ca() {
+    let (root, other) = (authority("root", None), authority("other", None));
+    let below = |by: &Authority| CertificateName::path(&[sent(&authority("below", Some(by)))]);
+    let bundle =
+        |lists: &[String]| TrustBundle::from_pem(&root.certificate).unwrap().with_revocations(Some(&lists.concat())).unwrap();
+    let soon = SystemTime::now() + HOUR;
+    let before = bundle(&[list(&root, &[7], soon), list(&other, &[7], soon)]);
+    for newer in [list(&root, &[8], soon), list(&root, &[], soon)] {
+        let after = before.union(&bundle(&[newer]));
+        assert!(before.revokes(&below(&root)) && !after.revokes(&below(&root)), "the new list does not hold it");
+        assert!(after.revokes(&below(&other)), "the other CA's list stays");
+        assert_eq!((before.revocations_pem().len(), after.revocations_pem().len()), (2, 2));
+    }
 }

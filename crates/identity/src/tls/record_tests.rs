@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{CipherSuite, ClientConnection, Connection as Foreign, ServerConnection};
+use rustls::{CipherSuite, ClientConnection, Connection as Foreign, KeyLog, ServerConnection};
 
 use super::*;
 use crate::tls::provider;
+use crate::tls::secrets::Tap;
 use crate::tls::session::Session;
 use crate::tls::verify::NoVerification;
 use crate::{Ca, ClientConfig, Credentials, PeerExpectation, PrivateKey, ServerConfig, ServerPolicy, TrustDomain};
@@ -176,6 +177,7 @@ fn handshakes_that_take_turns_on_one_thread_keep_their_secrets_apart() {
         for pair in &mut pairs {
             assert_eq!(pair.take(), b"");
         }
+        assert!(!Tap.will_log("CLIENT_TRAFFIC_SECRET_0"), "between the steps of sessions nobody listens");
     }
     for pair in &mut pairs {
         pair.foreign.refresh_traffic_keys().unwrap();
