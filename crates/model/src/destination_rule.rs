@@ -35,6 +35,12 @@ impl ClientTlsMode {
             Self::IstioMutual => "ISTIO_MUTUAL",
         }
     }
+
+    /// Whether it is TLS that is not the mesh's: SIMPLE and MUTUAL.
+    #[must_use]
+    pub fn originates(self) -> bool {
+        matches!(self, Self::Simple | Self::Mutual)
+    }
 }
 
 impl fmt::Display for ClientTlsMode {
@@ -113,4 +119,29 @@ pub struct DestinationRule {
     pub policy: Option<TrafficPolicy>,
     /// `spec.subsets`.
     pub subsets: Vec<Subset>,
+}
+
+impl TrafficPolicy {
+    /// Every `tls` in it with its field path, where the policy itself stands at `path`.
+    pub fn tls_at<'p>(&'p self, path: &str) -> impl Iterator<Item = (String, &'p ClientTls)> + use<'p> {
+        let (own, path) = (format!("{path}/tls"), path.to_owned());
+        let ports = self.ports.iter().enumerate();
+        let ports = ports.map(move |(at, (_, port))| (format!("{path}/portLevelSettings[{at}]/tls"), &port.tls));
+        std::iter::once((own, &self.tls)).chain(ports).filter_map(|(path, tls)| Some((path, tls.as_ref()?)))
+    }
+}
+
+impl DestinationRule {
+    /// Its traffic policies with their field paths: its own and those of its subsets.
+    pub fn policies(&self) -> impl Iterator<Item = (String, &TrafficPolicy)> {
+        let subsets = self.subsets.iter().enumerate();
+        let subsets = subsets.map(|(at, subset)| (format!("spec/subsets[{at}]/trafficPolicy"), &subset.policy));
+        let all = std::iter::once(("spec/trafficPolicy".to_owned(), &self.policy)).chain(subsets);
+        all.filter_map(|(path, policy)| Some((path, policy.as_ref()?)))
+    }
+
+    /// Every `tls` in it with its field path.
+    pub fn tls(&self) -> impl Iterator<Item = (String, &ClientTls)> {
+        self.policies().flat_map(|(path, policy)| policy.tls_at(&path))
+    }
 }

@@ -14,13 +14,8 @@ pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
         wide(index, rule, out);
         if let Some(policy) = &rule.policy {
             unverified(rule, policy, out);
-            credentials(rule, policy, "spec/trafficPolicy", out);
         }
-        for (position, subset) in rule.subsets.iter().enumerate() {
-            if let Some(policy) = &subset.policy {
-                credentials(rule, policy, &format!("spec/subsets[{position}]/trafficPolicy"), out);
-            }
-        }
+        credentials(rule, out);
     }
 }
 
@@ -79,29 +74,21 @@ fn enabled_in(index: &Index<'_>, namespace: &str) -> Option<MtlsMode> {
 /// IST0128 and IST0129; subsets are not looked at, as in istioctl.
 fn unverified(rule: &DestinationRule, policy: &TrafficPolicy, out: &mut Findings) {
     let bare = |tls: &ClientTls| {
-        originates(tls) && tls.ca_certificates.is_empty() && (tls.credential_name.is_empty() || rule.workload_selector.is_none())
+        tls.mode.originates()
+            && tls.ca_certificates.is_empty()
+            && (tls.credential_name.is_empty() || rule.workload_selector.is_none())
     };
-    let message = |tls: &ClientTls| {
-        format!("mode {} without caCertificates: the server's certificate is not checked against given roots", tls.mode)
-    };
-    let fix = || format!("caCertificates: {}", paste::ROOTS);
-    if let Some(tls) = policy.tls.as_ref().filter(|tls| bare(tls)) {
-        out.add("IST0128", &rule.meta, "spec/trafficPolicy/tls", message(tls), fix());
-    }
-    for (position, (_, port)) in policy.ports.iter().enumerate() {
-        if let Some(tls) = port.tls.as_ref().filter(|tls| bare(tls)) {
-            let path = format!("spec/trafficPolicy/portLevelSettings[{position}]/tls");
-            out.add("IST0129", &rule.meta, &path, message(tls), fix());
-        }
+    for (path, tls) in policy.tls_at("spec/trafficPolicy").filter(|(_, tls)| bare(tls)) {
+        let code = if path == "spec/trafficPolicy/tls" { "IST0128" } else { "IST0129" };
+        let message =
+            format!("mode {} without caCertificates: the server's certificate is not checked against given roots", tls.mode);
+        out.add(code, &rule.meta, &path, message, format!("caCertificates: {}", paste::ROOTS));
     }
 }
 
 /// MUT0001 and MUT0033, at every level.
-fn credentials(rule: &DestinationRule, policy: &TrafficPolicy, path: &str, out: &mut Findings) {
-    let ports = policy.ports.iter().enumerate();
-    let ports = ports.map(|(position, (_, port))| (format!("{path}/portLevelSettings[{position}]/tls"), &port.tls));
-    for (path, tls) in std::iter::once((format!("{path}/tls"), &policy.tls)).chain(ports) {
-        let Some(tls) = tls.as_ref().filter(|tls| originates(tls)) else { continue };
+fn credentials(rule: &DestinationRule, out: &mut Findings) {
+    for (path, tls) in rule.tls().filter(|(_, tls)| tls.mode.originates()) {
         let name = &tls.credential_name;
         let (code, message) = match drops(tls, rule.workload_selector.is_some()) {
             _ if name.is_empty() => continue,
@@ -113,8 +100,4 @@ fn credentials(rule: &DestinationRule, policy: &TrafficPolicy, path: &str, out: 
         };
         out.add(code, &rule.meta, &format!("{path}/credentialName"), message, paste::tls_of_files(tls));
     }
-}
-
-fn originates(tls: &ClientTls) -> bool {
-    matches!(tls.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual)
 }

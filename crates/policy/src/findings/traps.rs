@@ -24,14 +24,9 @@ pub(super) fn check(engine: &Engine, out: &mut Findings) {
 
 /// MUT0020 and MUT0021, at the level of the rule and of its subsets.
 fn levels(mesh: &Mesh, rule: &DestinationRule, out: &mut Findings) {
-    let outer = rule.policy.as_ref();
-    if let Some(policy) = outer {
-        level((mesh, rule), "spec/trafficPolicy", policy, None, out);
-    }
-    for (at, subset) in rule.subsets.iter().enumerate() {
-        if let Some(policy) = &subset.policy {
-            level((mesh, rule), &format!("spec/subsets[{at}]/trafficPolicy"), policy, outer, out);
-        }
+    for (path, policy) in rule.policies() {
+        let outer = rule.policy.as_ref().filter(|outer| !std::ptr::eq(*outer, policy));
+        level((mesh, rule), &path, policy, outer, out);
     }
 }
 
@@ -42,10 +37,7 @@ fn level(
     outer: Option<&TrafficPolicy>,
     out: &mut Findings,
 ) {
-    let ports = policy.ports.iter().enumerate();
-    let tls = std::iter::once((format!("{path}/tls"), &policy.tls))
-        .chain(ports.map(|(at, (_, port))| (format!("{path}/portLevelSettings[{at}]/tls"), &port.tls)));
-    for (path, tls) in tls.filter_map(|(path, tls)| Some((path, tls.as_ref()?))) {
+    for (path, tls) in policy.tls_at(path) {
         if tls.mode == ClientTlsMode::Disable && !rule.meta.places.holds(&format!("{path}/mode")) && rule.meta.places.holds(&path)
         {
             let message = "tls without mode is DISABLE: clients send plaintext, and automatic mTLS does not decide".to_owned();

@@ -1,5 +1,7 @@
 //! Trust domains that one half of the mesh knows and the other does not, and what `meshMTLS` does not bound.
 
+use std::sync::Arc;
+
 use mutua_model::{ClientTlsMode, DestinationRule, MeshConfig, Meta, TlsVersion};
 
 use super::Findings;
@@ -32,16 +34,8 @@ struct Foreign<'m> {
 
 impl Foreign<'_> {
     fn rule(&self, rule: &DestinationRule, out: &mut Findings) {
-        let subsets = rule.subsets.iter().enumerate();
-        let policies = std::iter::once(("spec/trafficPolicy".to_owned(), &rule.policy))
-            .chain(subsets.map(|(at, subset)| (format!("spec/subsets[{at}]/trafficPolicy"), &subset.policy)));
-        for (path, policy) in policies.filter_map(|(path, policy)| Some((path, policy.as_ref()?))) {
-            let ports = policy.ports.iter().enumerate();
-            let ports = ports.map(|(at, (_, port))| (format!("{path}/portLevelSettings[{at}]/tls"), &port.tls));
-            for (path, tls) in std::iter::once((format!("{path}/tls"), &policy.tls)).chain(ports) {
-                let Some(tls) = tls.as_ref().filter(|tls| tls.mode == ClientTlsMode::IstioMutual) else { continue };
-                self.names(&rule.meta, &format!("{path}/subjectAltNames"), &tls.subject_alt_names, out);
-            }
+        for (path, tls) in rule.tls().filter(|(_, tls)| tls.mode == ClientTlsMode::IstioMutual) {
+            self.names(&rule.meta, &format!("{path}/subjectAltNames"), &tls.subject_alt_names, out);
         }
     }
 
@@ -93,15 +87,7 @@ fn one_way(config: &MeshConfig, out: &mut Findings) {
 fn floor(engine: &Engine, out: &mut Findings) {
     let mesh = engine.mesh();
     let Some(from) = mesh.config.from.as_ref().filter(|_| mesh.config.min_tls == TlsVersion::V1_3) else { return };
-    let outward = |rule: &&std::sync::Arc<DestinationRule>| {
-        let subsets = rule.subsets.iter().filter_map(|subset| subset.policy.as_ref());
-        let ports = |policy: &mutua_model::TrafficPolicy| {
-            policy.ports.iter().filter_map(|(_, port)| port.tls.as_ref()).any(|tls| originates(tls.mode))
-        };
-        let originating =
-            |policy: &mutua_model::TrafficPolicy| policy.tls.as_ref().is_some_and(|tls| originates(tls.mode)) || ports(policy);
-        rule.policy.iter().chain(subsets).any(originating)
-    };
+    let outward = |rule: &&Arc<DestinationRule>| rule.tls().any(|(_, tls)| tls.mode.originates());
     let Some(rule) = mesh.destination_rules.iter().filter(outward).min_by_key(|rule| rule.meta.age_order()) else { return };
     let message = format!(
         "TLSV1_3 holds where sidecars are servers of mutual TLS; TLS that {} originates may still be 1.2, as its server likes",
@@ -109,8 +95,4 @@ fn floor(engine: &Engine, out: &mut Findings) {
     );
     let fix = "let those servers refuse TLS 1.2 themselves; nothing in the mesh configuration raises a client's floor".to_owned();
     out.add("MUT0031", from, &format!("{}/meshMTLS/minProtocolVersion", mesh.config.path), message, fix);
-}
-
-fn originates(mode: ClientTlsMode) -> bool {
-    matches!(mode, ClientTlsMode::Simple | ClientTlsMode::Mutual)
 }

@@ -148,9 +148,8 @@ impl<'e> Subject<'e, '_> {
     /// MUT0011.
     fn unchecked_name(&mut self, service: &Service, written: &WrittenTls, protocol: AppProtocol) {
         let settings = &written.value;
-        let originates = matches!(settings.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual);
         let named = !settings.subject_alt_names.is_empty() || (service.entry && !service.accounts.is_empty());
-        if !originates || named || settings.insecure_skip_verify {
+        if !settings.mode.originates() || named || settings.insecure_skip_verify {
             return;
         }
         let why = match (settings.sni.is_empty(), protocol) {
@@ -205,8 +204,7 @@ impl<'e> Subject<'e, '_> {
 }
 
 fn is_dropped(written: &WrittenTls) -> bool {
-    let originates = matches!(written.value.mode, ClientTlsMode::Simple | ClientTlsMode::Mutual);
-    originates && drops(&written.value, written.rule.workload_selector.is_some())
+    written.value.mode.originates() && drops(&written.value, written.rule.workload_selector.is_some())
 }
 
 fn transport(mode: ClientTlsMode) -> Transport {
