@@ -94,15 +94,19 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Action::Status { watch, timeout, common } => status(&common, watch, timeout),
-        Action::Abort { common } => begun(&common, "/api/v1/rollouts/abort"),
-        Action::Complete { common, .. } => begun(&common, "/api/v1/rollouts/complete"),
+        Action::Abort { common } => {
+            let all = common.api.post("/api/v1/rollouts/abort", &serde_json::json!({}))?;
+            note("The change is taken back. The way back is a change through stages as well:");
+            show_newest(&common, &all)
+        }
+        Action::Complete { common, .. } => {
+            show_newest(&common, &common.api.post("/api/v1/rollouts/complete", &serde_json::json!({}))?)
+        }
     }
 }
 
-/// What became of the newest change by a request.
-fn begun(common: &Common, path: &str) -> anyhow::Result<ExitCode> {
-    let all: Value = common.api.post(path, &serde_json::json!({}))?;
-    show(&newest(&all)?, common.output, |rollout: &Rollout| sentence(rollout))?;
+fn show_newest(common: &Common, all: &Value) -> anyhow::Result<ExitCode> {
+    show(&newest(all)?, common.output, |rollout: &Rollout| sentence(rollout))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -142,18 +146,19 @@ fn show<T: for<'de> Deserialize<'de>>(answer: &Value, format: Format, text: impl
 }
 
 fn list(all: &[Rollout]) -> String {
+    let in_force = all.iter().find(|rollout| rollout.enforced.is_some()).map(|rollout| rollout.generation);
     let row = |rollout: &Rollout| {
-        let late = match rollout.enforced {
-            Some(_) => String::new(),
-            None => names(&rollout.waiting_for),
-        };
         vec![
             rollout.generation.to_string(),
-            state(rollout).to_owned(),
+            match state(rollout) {
+                "in force" if in_force != Some(rollout.generation) => "was in force",
+                state => state,
+            }
+            .to_owned(),
             when::ago(&rollout.began),
             rollout.enforced.as_deref().map_or_else(|| "-".to_owned(), when::ago),
             rollout.left_behind.iter().map(|one| &one.workload).collect::<std::collections::BTreeSet<_>>().len().to_string(),
-            late,
+            names(&rollout.waiting_for),
         ]
     };
     table(&["generation", "state", "began", "enforced", "left behind", "waiting for"], all.iter().map(row).collect())
@@ -191,9 +196,10 @@ fn sentence(rollout: &Rollout) -> String {
     if rollout.enforced.is_none() && !rollout.waiting_for.is_empty() {
         text.push_str(&format!("  {HEAD}waiting for{HEAD:#} {}\n", names(&rollout.waiting_for)));
     }
-    for one in &rollout.left_behind {
-        let (workload, phase) = (&one.workload, &one.phase);
-        text.push_str(&format!("  {BAD}left behind{BAD:#} {workload} {DIM}(did not acknowledge {phase} in time){DIM:#}\n"));
+    for late in rollout.left_behind.chunk_by(|one, next| one.phase == next.phase) {
+        let workloads: Vec<String> = late.iter().map(|one| one.workload.clone()).collect();
+        let (workloads, phase) = (names(&workloads), &late[0].phase);
+        text.push_str(&format!("  {BAD}left behind{BAD:#} {workloads} {DIM}(did not acknowledge {phase} in time){DIM:#}\n"));
     }
     text
 }
@@ -231,5 +237,25 @@ mod tests {
         assert_eq!(state(&rollout("complete", None)), "receivers tighten");
         let done = sentence(&rollout("complete", Some("2020-01-01T00:00:00Z")));
         assert!(done.contains("is in force") && !done.contains("waiting"), "{done}");
+    }
+
+    #[test]
+    fn of_several_changes_one_is_in_force() {
+        let at = |generation, enforced| Rollout { generation, waiting_for: Vec::new(), ..rollout("complete", enforced) };
+        let then = Some("2020-01-01T00:00:00Z");
+        let text = list(&[at(9, None), at(8, then), at(7, then)]);
+        let states: Vec<bool> = text.lines().map(|line| line.contains(" in force") && !line.contains("was")).collect();
+        assert_eq!(states, [false, false, true, false], "{text}");
+        assert!(text.contains("receivers tighten") && text.contains("was in force"), "{text}");
+    }
+
+    #[test]
+    fn many_left_behind_are_told_of_in_a_line_for_each_stage() {
+        let late =
+            |phase: &'static str| (0..12).map(move |n| LeftBehind { workload: format!("shop/a{n}"), phase: phase.to_owned() });
+        let left_behind = late("widen").chain(late("switch")).collect();
+        let text = sentence(&Rollout { left_behind, ..rollout("complete", None) });
+        assert_eq!(text.matches("left behind").count(), 2, "{text}");
+        assert!(text.contains("shop/a9 and 2 more") && text.contains("acknowledge switch in time"), "{text}");
     }
 }
