@@ -9,16 +9,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Parts;
-use crate::metrics::Metrics;
 use crate::names::WorkloadName;
-use crate::registry::Registry;
 use crate::revision::Phase;
-use crate::state::{PRIVATE, StateDir};
-use crate::world::World;
+use crate::state::{PRIVATE, StateDir, StateError};
 use crate::world::stage::Stage;
 
 /// How often acknowledgements are looked at.
 const LOOK: Duration = Duration::from_millis(20);
+/// How often in the end, when nothing depends on them any more but what is told.
+const SLOW_LOOK: Duration = Duration::from_secs(1);
 /// How long proxies get at least to come back, whose connection broke or after a restart in the middle of a change, before
 /// their absence means anything: they pause for up to 5 s between two attempts.
 const RETURN: Duration = Duration::from_secs(10);
@@ -46,7 +45,7 @@ pub struct Record {
     pub waiting_for: Vec<WorkloadName>,
     /// The proxies that were left behind, with the stage they did not acknowledge.
     pub left_behind: Vec<(WorkloadName, Phase)>,
-    /// Whether a newer change took its place before it was complete.
+    /// Whether a newer change took its place before every proxy enforced it.
     pub overtaken: bool,
     /// Whether it was taken back.
     pub aborted: bool,
@@ -76,7 +75,7 @@ impl Rollouts {
     pub fn enter(&self, stage: &Stage) {
         let mut records = self.lock();
         let generation = stage.target.generation;
-        for older in records.iter_mut().filter(|record| record.generation < generation && record.phase != Phase::Complete) {
+        for older in records.iter_mut().filter(|record| record.generation < generation && record.enforced.is_none()) {
             older.overtaken = true;
             older.waiting_for.clear();
         }
@@ -120,43 +119,33 @@ enum Waited {
 }
 
 /// What a leader looks at and writes to.
-struct Leader {
-    world: Arc<World>,
-    registry: Arc<Registry>,
-    rollouts: Arc<Rollouts>,
-    metrics: Arc<Metrics>,
+struct Leader<'a> {
+    parts: &'a Parts,
     state: Arc<StateDir>,
     bound: Duration,
 }
 
 /// Leads until `shutdown`. A stage is waited for at most `bound`.
 pub async fn lead(parts: &Parts, state: Arc<StateDir>, bound: Duration, shutdown: CancellationToken) {
-    let leader = Leader {
-        world: Arc::clone(&parts.world),
-        registry: Arc::clone(&parts.registry),
-        rollouts: Arc::clone(&parts.rollouts),
-        metrics: Arc::clone(&parts.metrics),
-        state,
-        bound,
-    };
+    let leader = Leader { parts, state, bound };
     tokio::select! {
         () = shutdown.cancelled() => {}
         () = leader.lead() => {}
     }
 }
 
-impl Leader {
+impl Leader<'_> {
     async fn lead(&self) {
-        let mut stages = self.world.follow();
-        if self.world.stage().phase != Phase::Complete {
-            self.rollouts.enter(&self.world.stage());
+        let mut stages = self.parts.world.follow();
+        if self.parts.world.stage().phase != Phase::Complete {
+            self.parts.rollouts.enter(&self.parts.world.stage());
             self.all_back().await;
         }
         loop {
             let stage = Arc::clone(&stages.borrow_and_update());
-            self.rollouts.enter(&stage);
-            if stage.phase != Phase::Complete {
-                self.remember_present();
+            self.parts.rollouts.enter(&stage);
+            if let Err(error) = self.remember_present(stage.phase) {
+                tracing::error!(%error, "a restart during this change would not know whom to wait for");
             }
             let waited = tokio::select! {
                 changed = stages.changed() => if changed.is_ok() { Waited::NewStage } else { return },
@@ -168,7 +157,7 @@ impl Leader {
                 Waited::LeftBehind(laggards) => self.leave_behind(&stage, laggards),
             }
             if stage.phase != Phase::Complete {
-                self.world.advance(stage.revision());
+                self.parts.world.advance(stage.revision());
                 continue;
             }
             // Nothing is left to do until the next change, but to say from when on all enforce it.
@@ -179,25 +168,27 @@ impl Leader {
         }
     }
 
-    /// Keeps the names of the proxies that a restart would have to wait for.
-    fn remember_present(&self) {
-        let names = serde_json::to_vec(&self.registry.connected()).expect("names have a JSON form");
-        if let Err(error) = self.state.write(PRESENT, &names, PRIVATE) {
-            tracing::error!(%error, "a restart during this change would not know whom to wait for");
+    /// Keeps the names of the proxies that a restart would have to wait for; none once there is nothing to wait for: those of
+    /// an earlier change say nothing of the next one.
+    fn remember_present(&self, phase: Phase) -> Result<(), StateError> {
+        if phase == Phase::Complete {
+            return self.state.remove(PRESENT);
         }
+        let names = serde_json::to_vec(&self.parts.registry.connected()).expect("names have a JSON form");
+        self.state.write(PRESENT, &names, PRIVATE)
     }
 
     /// Waits until every proxy that was connected when the last stage began is back, or has had the time for it.
     async fn all_back(&self) {
         let names = self.state.read(PRESENT).ok().flatten();
         let names: Option<Vec<WorkloadName>> = names.and_then(|names| serde_json::from_slice(&names).ok());
-        let snapshot = self.world.current();
+        let snapshot = self.parts.world.current();
         let expected = match &names {
             Some(names) => names.iter().filter(|name| snapshot.member(name).is_some()).collect(),
             None => snapshot.members().filter(|member| member.sidecar).map(|member| &member.name).collect::<Vec<_>>(),
         };
         let deadline = Instant::now() + self.bound.max(RETURN);
-        while Instant::now() < deadline && !self.registry.all_connected(&expected) {
+        while Instant::now() < deadline && !self.parts.registry.all_connected(&expected) {
             tokio::time::sleep(LOOK).await;
         }
     }
@@ -218,8 +209,8 @@ impl Leader {
 
     /// The proxies that are waited for, which the record names from now on.
     fn behind(&self, stage: &Stage) -> Vec<WorkloadName> {
-        let behind = self.registry.behind(stage.revision(), MAX_NAMED, self.bound.max(RETURN), SystemTime::now());
-        self.rollouts.note(stage, |record| record.waiting_for.clone_from(&behind));
+        let behind = self.parts.registry.behind(stage.revision(), MAX_NAMED, self.bound.max(RETURN), SystemTime::now());
+        self.parts.rollouts.note(stage, |record| record.waiting_for.clone_from(&behind));
         behind
     }
 
@@ -227,18 +218,20 @@ impl Leader {
         let (generation, phase, count) = (stage.target.generation, stage.phase, laggards.len());
         let named = laggards.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
         tracing::warn!(generation, %phase, count, named, "proxies did not acknowledge in time and are left behind");
-        self.metrics.left_behind(count);
-        self.rollouts.note(stage, |record| record.left_behind.extend(laggards.into_iter().map(|name| (name, phase))));
+        self.parts.metrics.left_behind(count);
+        self.parts.rollouts.note(stage, |record| record.left_behind.extend(laggards.into_iter().map(|name| (name, phase))));
     }
 
     /// Waits, however long, until every connected proxy enforces the completed change.
     async fn enforced(&self, stage: &Stage) {
+        let mut pause = LOOK;
         while !self.behind(stage).is_empty() {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(SLOW_LOOK);
         }
-        self.rollouts.note(stage, |record| {
+        self.parts.rollouts.note(stage, |record| {
             let now = SystemTime::now();
-            self.metrics.enforced(now.duration_since(record.began).unwrap_or_default());
+            self.parts.metrics.enforced(now.duration_since(record.began).unwrap_or_default());
             record.enforced = Some(now);
         });
     }

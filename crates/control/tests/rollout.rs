@@ -94,6 +94,7 @@ async fn receivers_widen_senders_switch_receivers_tighten() {
     }
     let rollouts = mesh.until("/api/v1/rollouts", |rollouts| !rollouts[0]["enforced"].is_null()).await;
     assert_eq!((&rollouts[0]["phase"], &rollouts[0]["leftBehind"]), (&"complete".into(), &serde_json::json!([])));
+    assert!(!mesh.folder.path().join("state/present.json").exists(), "it says nothing of the next change");
     assert_eq!(mesh.get("/api/v1/status").await["proxiesCurrent"], 2);
 }
 
@@ -175,6 +176,11 @@ async fn in_an_emergency_a_change_is_completed_at_once() {
         }
     }
     mesh.until("/api/v1/status", |status| status["phase"] == "complete").await;
+
+    mesh.write("policy.yaml", &policy("PERMISSIVE"));
+    let rollouts = mesh.until("/api/v1/rollouts", |rollouts| rollouts[0]["generation"] == 3).await;
+    assert_eq!((&rollouts[1]["phase"], &rollouts[1]["overtaken"]), (&"complete".into(), &true.into()), "{rollouts}");
+    assert_eq!(rollouts[1]["waitingFor"], serde_json::json!([]), "nobody enforces it any more");
 }
 
 #[tokio::test]

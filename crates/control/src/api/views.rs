@@ -224,7 +224,7 @@ pub struct RolloutView {
     enforced: Option<String>,
     waiting_for: Vec<WorkloadName>,
     left_behind: Vec<LeftBehindView>,
-    /// Whether a newer change took its place before it was complete.
+    /// Whether a newer change took its place before every proxy enforced it.
     overtaken: bool,
     /// Whether it was taken back.
     aborted: bool,
