@@ -1,7 +1,10 @@
-//! Waiting for a time of day. A long sleep counts the machine's running time: after a suspend or a change of the clock it
+//! Times of day: how they are written, and waiting for one. A long sleep counts the machine's running time: after a suspend or a change of the clock it
 //! would end too late, so it is cut into short ones.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The longest sleep in one go.
 const SLICE: Duration = Duration::from_secs(15);
@@ -17,6 +20,24 @@ async fn sleep_until_by(time: SystemTime, now: impl Fn() -> SystemTime, sleep: i
     {
         sleep(left.min(SLICE)).await;
     }
+}
+
+/// Unix seconds; negative before 1970.
+pub(crate) fn unix(time: SystemTime) -> i64 {
+    let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+    time.duration_since(UNIX_EPOCH).map_or_else(|before| -seconds(before.duration()), seconds)
+}
+
+/// The time of Unix seconds.
+pub(crate) fn at(seconds: i64) -> SystemTime {
+    let since = Duration::from_secs(seconds.unsigned_abs());
+    if seconds < 0 { UNIX_EPOCH } else { UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH) }
+}
+
+/// As RFC 3339 writes it, to the second.
+pub(crate) fn rfc3339(time: SystemTime) -> String {
+    let whole = OffsetDateTime::from_unix_timestamp(unix(time)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    whole.format(&Rfc3339).unwrap_or_default()
 }
 
 #[cfg(test)]

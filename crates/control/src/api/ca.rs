@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use super::views::{at, rfc3339};
 use crate::Parts;
+use crate::clock::{at, rfc3339};
 use crate::sign::reroot::{self, Waiting};
 use crate::sign::rotation::{Record, RootPhase};
 

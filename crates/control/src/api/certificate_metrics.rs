@@ -5,8 +5,8 @@ use std::fmt::Write;
 use std::time::SystemTime;
 
 use super::certificates::{CertificateView, certificates};
-use super::views::unix;
 use crate::Parts;
+use crate::clock::unix;
 
 /// How many certificates metrics tell of; those that end first.
 const MAX_SERIES: usize = 5000;

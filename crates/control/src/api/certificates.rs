@@ -7,8 +7,9 @@ use mutua_identity::CertificateInfo;
 use mutua_identity::schedule::root_due;
 use serde::Serialize;
 
-use super::views::{at, rfc3339, text, unix};
+use super::views::text;
 use crate::Parts;
+use crate::clock::{at, rfc3339, unix};
 use crate::names::WorkloadName;
 use crate::registry::Proxy;
 use crate::sign::reroot;

@@ -10,7 +10,7 @@ mod certificates;
 mod explain;
 pub mod guard;
 mod serve;
-pub(crate) mod views;
+mod views;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,14 +1,12 @@
 //! What the API shows, in its JSON form.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mutua_policy::ServerFirst;
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use crate::Parts;
+use crate::clock::{at, rfc3339, unix};
 use crate::metrics::Readings;
 use crate::names::WorkloadName;
 use crate::registry::Proxy;
@@ -275,19 +273,4 @@ pub fn readings(parts: &Parts) -> Readings {
 
 pub(super) fn text(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
-}
-
-pub(super) fn unix(time: SystemTime) -> i64 {
-    let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
-    time.duration_since(UNIX_EPOCH).map_or_else(|before| -seconds(before.duration()), seconds)
-}
-
-pub(super) fn at(seconds: i64) -> SystemTime {
-    let since = Duration::from_secs(seconds.unsigned_abs());
-    if seconds < 0 { UNIX_EPOCH } else { UNIX_EPOCH.checked_add(since).unwrap_or(UNIX_EPOCH) }
-}
-
-pub(crate) fn rfc3339(time: SystemTime) -> String {
-    let whole = OffsetDateTime::from_unix_timestamp(unix(time)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    whole.format(&Rfc3339).unwrap_or_default()
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::issued::IssuedLeaves;
+use crate::clock::unix;
 use crate::names::WorkloadName;
 use crate::registry::Registry;
 use crate::state::{PRIVATE, StateDir};
@@ -40,12 +41,12 @@ impl Remembered {
     /// All that are known now, from before and of this run, whose leaves have not ended.
     #[must_use]
     pub fn with(&self, registry: &Registry, leaves: &IssuedLeaves, now: SystemTime) -> BTreeMap<WorkloadName, i64> {
-        let now = super::reroot::unix(now);
+        let now = unix(now);
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (name, proxy) in registry.proxies() {
             // A proxy may hold a leaf that it has not told of.
             let issued = proxy.identity.parse().ok().and_then(|identity| leaves.latest_end(&identity));
-            let end = super::reroot::end(&proxy).max(issued.map_or(0, super::reroot::unix));
+            let end = super::reroot::end(&proxy).max(issued.map_or(0, unix));
             let known = ends.entry(name).or_insert(end);
             *known = end.max(*known);
         }

@@ -11,10 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::remembered;
 use super::rotation::{Record, RootPhase, RotationError, renewed_from_now};
 use crate::Parts;
-use crate::api::views::rfc3339;
+use crate::clock::{rfc3339, unix};
 use crate::names::WorkloadName;
 use crate::registry::Proxy;
-use crate::revision::Phase;
+use crate::revision::{Phase, Revision};
 
 /// How often proxies are looked at.
 const LOOK: Duration = Duration::from_millis(200);
@@ -151,7 +151,8 @@ fn in_force(parts: &Parts, record: &Record) -> bool {
 /// The proxies that must come along before the next stage.
 #[must_use]
 pub fn waiting(parts: &Parts, record: &Record) -> Vec<Waiting> {
-    let (now, proxies) = (unix(SystemTime::now()), parts.registry.proxies());
+    let (now, proxies, stage) = (unix(SystemTime::now()), parts.registry.proxies(), parts.world.stage());
+    let told = (stage.target.trust == parts.trust()).then(|| stage.revision());
     let mut names: BTreeMap<WorkloadName, i64> = record.expected.clone();
     names.extend(proxies.iter().filter(|(_, proxy)| proxy.connected).map(|(name, proxy)| (name.clone(), end(proxy))));
     let wait = |(workload, expected): (WorkloadName, i64)| {
@@ -159,17 +160,16 @@ pub fn waiting(parts: &Parts, record: &Record) -> Vec<Waiting> {
         let connected = proxy.is_some_and(|proxy| proxy.connected);
         let until = proxy.map_or(expected, |proxy| end(proxy).max(expected));
         let reason =
-            proxy.filter(|proxy| proxy.connected).map_or(Some("it is not connected"), |proxy| missing(parts, record, proxy))?;
+            proxy.filter(|proxy| proxy.connected).map_or(Some("it is not connected"), |proxy| missing(told, record, proxy))?;
         // A leaf that has ended needs no root any more.
         (connected || until > now).then_some(Waiting { workload, connected, reason, until })
     };
     names.into_iter().filter_map(wait).collect()
 }
 
-/// What a connected proxy has not done yet.
-fn missing(parts: &Parts, record: &Record, proxy: &Proxy) -> Option<&'static str> {
-    let stage = parts.world.stage();
-    if stage.target.trust != parts.trust() || proxy.progress.acknowledged < stage.revision() {
+/// What a connected proxy has not done yet. `told`: the stage in which proxies are told of the roots, once there is one.
+fn missing(told: Option<Revision>, record: &Record, proxy: &Proxy) -> Option<&'static str> {
+    if told.is_none_or(|stage| proxy.progress.acknowledged < stage) {
         return Some("it has not acknowledged the roots");
     }
     let shown = proxy.report.as_ref().map_or(0, |report| report.certificate_not_before);
@@ -183,9 +183,4 @@ fn known(parts: &Parts) -> BTreeMap<WorkloadName, i64> {
 
 pub(super) fn end(proxy: &Proxy) -> i64 {
     proxy.report.as_ref().map_or(0, |report| report.certificate_not_after)
-}
-
-pub(super) fn unix(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }

@@ -19,6 +19,7 @@ use mutua_identity::{Ca, IdentityError, TrustBundle, TrustDomain};
 use serde::{Deserialize, Serialize};
 
 use super::root_files::{self, CURRENT, NEXT, RECORD};
+use crate::clock::unix;
 use crate::names::WorkloadName;
 use crate::state::{StateDir, StateError};
 
@@ -321,9 +322,8 @@ impl Rotation {
     }
 }
 
-pub(super) fn unix_now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+fn unix_now() -> i64 {
+    unix(SystemTime::now())
 }
 
 #[cfg(test)]
