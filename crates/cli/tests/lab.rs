@@ -277,7 +277,19 @@ fn a_check_names_each_rule_that_is_missing_or_not_ours() {
             }
             assert!(redirect(a, &[&["apply"][..], &tool].concat()));
             assert!(redirect(a, &[&["check"][..], &tool].concat()), "{}", checked(a, &tool));
-            assert!(redirect(a, &[&["remove"][..], &tool].concat()));
+            let transparent = ["--tool", tool[1], "--inbound-interception-mode", "TPROXY"];
+            assert!(redirect(a, &[&["apply"][..], &transparent].concat()));
+            assert!(checked(a, &tool).contains("not ours: ip -4 rule fwmark 0x53b lookup 133"), "{}", checked(a, &tool));
+            change("ip", "-4 rule del fwmark 0x53b lookup 133");
+            change("ip", "-6 route flush table 133");
+            let said = checked(a, &transparent);
+            for wanted in ["missing: ip -4 rule fwmark 0x53b lookup 133", "missing: ip -6 route local default dev lo table 133"] {
+                assert!(said.contains(wanted), "{said}");
+            }
+            assert_eq!(said.matches("missing: ").count(), 2, "{said}");
+            assert!(redirect(a, &[&["apply"][..], &transparent].concat()));
+            assert!(redirect(a, &[&["check"][..], &transparent].concat()), "{}", checked(a, &transparent));
+            assert!(redirect(a, &[&["remove"][..], &transparent].concat()));
         });
     });
 }

@@ -57,6 +57,14 @@ fn redirect(host: &Host, action: &str, tool: &str, more: &[&str]) {
     host.namespace.run(&mut command).expect("it succeeds");
 }
 
+/// Sockets of the application's port whose peers the kernel asks within a minute of silence whether they live.
+fn kept_alive(host: &Host) -> usize {
+    let mut command = Command::new(privilege::find("ss").expect("installed"));
+    let sockets = host.namespace.run(command.args(["-tnoH", "state", "established"])).expect("they are listed");
+    let soon = |line: &&str| line.contains(&format!(":{PORT}")) && line.contains("(keepalive,") && !line.contains("min");
+    sockets.lines().filter(soon).count()
+}
+
 #[test]
 fn the_application_sees_its_callers_addresses() {
     in_lab("the_application_sees_its_callers_addresses", |folder| {
@@ -65,7 +73,7 @@ fn the_application_sees_its_callers_addresses() {
         let back = mesh.network.host("shop/back").unwrap();
         serve(back);
         let transparent = ["--inbound-interception-mode", "TPROXY"];
-        let sidecar = mesh.sidecar("back", &[], &transparent);
+        let sidecar = mesh.sidecar("back", &[], &[&transparent[..], &["--tcp-keepalive", "33s"]].concat());
         let _front = mesh.sidecar("front", &[], &[]);
         redirect(back, "remove", "auto", &[]);
         let told = |from: &str, to: SocketAddr| who(&mesh, from, to);
@@ -79,6 +87,8 @@ fn the_application_sees_its_callers_addresses() {
             assert_eq!(told("shop/evil", (BACK, PORT).into()), Some(EVIL.into()), "{tool}: {}", mesh.said("back"));
             let evil = mesh.network.host("shop/evil").unwrap();
             assert_eq!(told("shop/evil", (back.ipv6(), PORT).into()), Some(evil.ipv6().into()), "{tool}: IPv6");
+            let _silent = mesh.from("shop/evil", (BACK, PORT)).expect("accepted");
+            until("both sockets of the sidecar", || kept_alive(back) == 2);
             // By mutual TLS, from the caller's sidecar.
             until("the new service", || told("shop/front", SERVICE.into()) == Some(FRONT.into()));
             let records = mesh.admin("back", "/connections").expect("the admin socket answers");

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use mutua_proxy::capture::Dialer;
 use mutua_proxy::connections::Direction;
 use mutua_proxy::dns::message::{Kind, Known, Query, Said, is_cut, question, said};
+use mutua_proxy::dns::upstream::is_routed;
 use mutua_proxy::dns::{Dns, Resolver, Upstream};
 use mutua_testbed::{App, Authority, CLIENT, PATIENCE, Running, read_exactly, wire};
 use mutua_wire::mesh;
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio_util::sync::CancellationToken;
 
 const GIVEN: &str = "240.240.12.34";
+const GIVEN_SIX: &str = "2001:2::f0f0:c22";
 
 /// Two sockets of one free port.
 async fn bind() -> (UdpSocket, TcpListener) {
@@ -153,6 +155,14 @@ async fn names_of_the_mesh_are_answered_here_and_others_pass_unchanged() {
     assert!(case.server.heard().is_empty(), "nobody else was asked");
     let six = question(8, "api.example.com", Kind::Aaaa).unwrap();
     assert_eq!(said(&case.ask(&six).await, &six), Said::Addresses(Vec::new(), None), "the name exists");
+    // Of an IPv6 address that it was given only who can reach one is told.
+    let mut both = entry(&[("api.example.com", 443)]);
+    both.allocated.push(GIVEN_SIX.to_owned());
+    case.client.put("shop/api", &both);
+    let routed = is_routed(GIVEN_SIX.parse().unwrap());
+    let told =
+        if routed { Said::Addresses(vec![GIVEN_SIX.parse().unwrap()], Some(30)) } else { Said::Addresses(Vec::new(), None) };
+    assert_eq!(said(&case.ask(&six).await, &six), told, "routed: {routed}");
 
     let mut strange = question(9, "mail.example.com", Kind::A).unwrap();
     let at = strange.len() - 11 - 4;

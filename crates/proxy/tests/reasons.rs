@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -463,5 +464,6 @@ async fn a_flood_of_refusals_is_counted_and_hides_nothing() {
     let written = of(Reason::PlaintextOnStrictPort).filter(|line| line["left_out"].is_null()).count();
     assert_eq!(u64::try_from(written).unwrap() + left_out, 200, "{text}");
     assert!(left_out > 0, "{text}");
+    assert_eq!(server.running.sidecar.metrics.log_lines_left_out.load(Ordering::Relaxed), left_out, "as the metric says");
     assert_eq!(of(Reason::TlsProtocolError).count(), 1, "{text}");
 }
