@@ -40,7 +40,7 @@ pub enum OutboundPolicy {
 pub struct MeshAuthority {
     /// `pem`.
     pub pem: String,
-    /// `trustDomains`: whom the roots vouch for; empty: everybody.
+    /// `trustDomains` without `*`: whom the roots vouch for; empty: everybody.
     pub trust_domains: Vec<String>,
     /// The field path of `pem`.
     pub path: String,
@@ -62,7 +62,7 @@ pub struct MeshConfig {
     pub trust_domain: String,
     /// `trustDomainAliases`.
     pub trust_domain_aliases: Vec<String>,
-    /// `caCertificates[].trustDomains`, in one list.
+    /// `caCertificates[].trustDomains`, in one list, without `*`.
     pub ca_trust_domains: Vec<String>,
     /// `caCertificates[].pem`: how long the roots of others are valid.
     pub ca_certificates: Vec<Certificate>,

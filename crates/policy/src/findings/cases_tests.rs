@@ -428,6 +428,13 @@ fn trust() -> Vec<Row> {
             istio(&format!("{{{callers}, {alias}}}")),
         ),
         (
+            "MUT0030",
+            config,
+            "spec/values/meshConfig/trustDomainAliases",
+            istio(&format!("{{{callers}}}")),
+            istio("{caCertificates: [{pem: x, trustDomains: [\"*\"]}]}"),
+        ),
+        (
             "MUT0031",
             config,
             "spec/values/meshConfig/meshMTLS/minProtocolVersion",

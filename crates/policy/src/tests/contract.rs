@@ -213,3 +213,10 @@ fn under_the_compliance_policy_pqc_the_least_version_is_1_3() {
     assert_eq!(running.endpoints[0].minimum_version.as_deref(), Some("TLSV1_2"));
     assert_eq!(running.with_tls_1_3_only().endpoints[0].minimum_version.as_deref(), Some("TLSV1_3"));
 }
+
+/// In Istio it is one more prefix that no identity begins with; for a proxy it would be no trust domain at all.
+#[test]
+fn a_star_among_trust_domains_is_nobodys() {
+    let engine = engine(&istio("{caCertificates: [{pem: x, trustDomains: [\"*\", td2]}]}"));
+    assert_eq!(engine.trust_domains(), ["cluster.local", "td2"]);
+}

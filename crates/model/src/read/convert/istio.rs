@@ -36,9 +36,11 @@ pub fn mesh_config(meta: &Meta, path: &str, node: &Node, namespace: &str) -> Mes
         let pem = authority.get("pem").text().unwrap_or_default();
         certificates::of_pem(pem, &format!("{path}/caCertificates[{at}]/pem"))
     });
+    // Istio looks for identities that begin with `spiffe://*/`: there are none.
+    let of_domains = |authority: &Node| authority.get("trustDomains").strings().into_iter().filter(|domain| domain != "*");
     let entry = |(at, authority): (usize, &Node)| MeshAuthority {
         pem: authority.get("pem").string(),
-        trust_domains: authority.get("trustDomains").strings().into_iter().filter(|domain| domain != "*").collect(),
+        trust_domains: of_domains(authority).collect(),
         path: format!("{path}/caCertificates[{at}]/pem"),
     };
     // Roots for one signer of a Kubernetes cluster are of no use here.
@@ -51,7 +53,7 @@ pub fn mesh_config(meta: &Meta, path: &str, node: &Node, namespace: &str) -> Mes
         enable_auto_mtls: node.get("enableAutoMtls").boolean().unwrap_or(true),
         trust_domain: given(node.get("trustDomain")).unwrap_or(defaults.trust_domain),
         trust_domain_aliases: node.get("trustDomainAliases").strings(),
-        ca_trust_domains: authorities.flat_map(|authority| authority.get("trustDomains").strings()).collect(),
+        ca_trust_domains: authorities.flat_map(of_domains).collect(),
         ca_certificates: roots.collect(),
         authorities: with_roots,
         cluster_name: defaults.cluster_name,
