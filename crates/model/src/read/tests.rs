@@ -351,8 +351,9 @@ fn the_certificates_of_authorities_are_read_with_their_ends() {
     let ends = |certificates: &[crate::Certificate]| -> Vec<_> {
         certificates.iter().map(|one| (one.position, one.not_before, one.not_after)).collect()
     };
-    // 2024-01-01 to 2026-03-01 12:00 and 2026-01-01 to 2060-01-01, which needs four digits.
-    let expected = [(1, 1_704_067_200, 1_772_366_400), (2, 1_767_225_600, 2_840_140_800)];
+    // 2024-01-01 to 2026-03-01 12:00, 2026-01-01 to 2060-01-01, which needs four digits, and of X.509 version 3, which the
+    // others do not say, 2026-01-01 to 2036-01-01.
+    let expected = [(1, 1_704_067_200, 1_772_366_400), (2, 1_767_225_600, 2_840_140_800), (3, 1_767_225_600, 2_082_758_400)];
     assert_eq!(ends(&of_map.certificates), expected);
     assert_eq!(of_map.certificates[0].path, "data/root-cert.pem");
     assert_eq!(ends(&loaded.mesh.config.ca_certificates), expected);

@@ -7,9 +7,9 @@
 
 use std::fmt::Write;
 
-use mutua_model::{ClientTls, ClientTlsMode, DestinationRule, Labels, Mesh, MtlsMode, PeerAuthentication};
+use mutua_model::{ClientTls, ClientTlsMode, DestinationRule, Labels, Mesh, MtlsMode, ObjectRef, PeerAuthentication};
 
-use super::index::Index;
+use super::index::{Index, MOST};
 use crate::engine::Engine;
 use crate::service::Service;
 use crate::workload::is_istio;
@@ -159,8 +159,17 @@ pub(super) fn tls(tls: &ClientTls) -> String {
 }
 
 /// What takes these objects away.
-pub(super) fn delete<'o>(objects: impl Iterator<Item = &'o mutua_model::ObjectRef>) -> String {
+pub(super) fn delete<'o>(objects: impl Iterator<Item = &'o ObjectRef>) -> String {
     objects.map(|object| format!("delete {object}")).collect::<Vec<_>>().join("\n")
+}
+
+/// What leaves only the first of some objects, told at the one at a position. Of many each says how it goes itself: a list of
+/// all at each of them would be too much to print.
+pub(super) fn keep_first(objects: &[&ObjectRef], at: usize) -> String {
+    match at > 0 && objects.len() > MOST {
+        true => delete(std::iter::once(objects[at])),
+        false => delete(objects[1..].iter().take(MOST).copied()),
+    }
 }
 
 /// What makes clients send the mesh's TLS where it is understood, instead of what `tls` at a path says.

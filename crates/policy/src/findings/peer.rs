@@ -3,7 +3,7 @@
 use mutua_model::{ClientTlsMode, DestinationRule, Labels, MtlsMode, PeerAuthentication};
 
 use super::Findings;
-use super::index::{Index, MOST, Workload, target_number};
+use super::index::{Index, Workload, target_number};
 use super::paste;
 use super::reach::Scopes;
 use crate::engine::Engine;
@@ -27,17 +27,14 @@ pub(super) fn check<'m>(engine: &Engine, index: &Index<'m>, scopes: &Scopes<'m>,
 /// KIA0002 and MUT0003.
 fn duplicates(namespace: &str, policies: &[&PeerAuthentication], out: &mut Findings) {
     let [winner, second, ..] = policies else { return };
-    // Of many each says how it goes itself: a list of all at each of them would be too much to print.
-    let few = paste::delete(policies[1..].iter().take(MOST).map(|policy| &policy.meta.object));
+    let objects: Vec<_> = policies.iter().map(|policy| &policy.meta.object).collect();
     for (at, policy) in policies.iter().enumerate() {
-        let itself = at > 0 && policies.len() > MOST;
-        let fix = if itself { paste::delete([&policy.meta.object].into_iter()) } else { few.clone() };
         let message = format!(
             "{} PeerAuthentications of namespace {namespace} have no selector; only {} counts",
             policies.len(),
             winner.meta.object
         );
-        out.add("KIA0002", &policy.meta, "spec/selector", message, fix);
+        out.add("KIA0002", &policy.meta, "spec/selector", message, paste::keep_first(&objects, at));
     }
     if winner.meta.created == second.meta.created {
         let message =

@@ -27,12 +27,12 @@ pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
         }
     }
     for (namespace, list) in wide.into_iter().filter(|(_, list)| list.len() > 1) {
-        for sidecar in &list {
+        let objects: Vec<_> = list.iter().map(|sidecar| &sidecar.meta.object).collect();
+        for (at, sidecar) in list.iter().enumerate() {
             let first = &list[0].meta.object;
             let message =
                 format!("{} Sidecars of namespace {namespace} have no workloadSelector; only {first} counts", list.len());
-            let fix = paste::delete(list[1..].iter().map(|other| &other.meta.object));
-            out.add("KIA0002", &sidecar.meta, SELECTOR, message, fix);
+            out.add("KIA0002", &sidecar.meta, SELECTOR, message, paste::keep_first(&objects, at));
         }
     }
     for (at, clash) in index.clashes(&selectors) {

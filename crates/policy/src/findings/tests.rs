@@ -5,7 +5,7 @@ use mutua_model::service::TargetPort;
 use mutua_model::workload::PodSpec;
 use mutua_model::{
     AppProtocol, ClientTls, ClientTlsMode, DestinationRule, Kind, Labels, Mesh, Meta, MtlsMode, PeerAuthentication, Pod, Service,
-    ServicePort, TrafficPolicy,
+    ServicePort, Sidecar, TrafficPolicy,
 };
 
 use super::codes;
@@ -294,12 +294,15 @@ fn an_annotation_silences_all_or_the_listed_codes() {
 #[test]
 fn thousands_that_clash_are_told_in_bounded_words() {
     const MANY: usize = 3000;
-    let (mut wide, mut selecting) = (Case::default(), Case::default().pod("bar", "web"));
+    let (mut wide, mut selecting, mut sidecars) = (Case::default(), Case::default().pod("bar", "web"), Case::default());
     for at in 0..MANY {
         wide = wide.policy("bar", &format!("p{at}"), Strict);
         selecting = selecting.selecting("bar", &format!("p{at}"), Strict, &[("app", "web")], &[]);
+        let meta = Meta::named(Kind::Sidecar, "bar", &format!("s{at}"));
+        let (egress, ingress) = (None, Vec::new());
+        sidecars.0.sidecars.push(Arc::new(Sidecar { meta, workload_selector: None, egress, ingress, outbound_policy: None }));
     }
-    for (mesh, code) in [(wide.0, "KIA0002"), (selecting.0, "KIA0003")] {
+    for (mesh, code) in [(wide.0, "KIA0002"), (selecting.0, "KIA0003"), (sidecars.0, "KIA0002")] {
         let findings = analyze(&mesh);
         assert_eq!(findings.iter().filter(|one| one.code == code).count(), MANY);
         let longest = findings.iter().map(|one| one.message.len() + one.fix.len()).max();
