@@ -43,7 +43,7 @@ pub struct ConnectionAnswer {
 }
 
 impl ConnectionAnswer {
-    /// The same where a compliance policy, which the snapshot does not hold, refuses all but TLS 1.3.
+    /// The same where the control plane's own compliance policy, which its input need not name, refuses all but TLS 1.3.
     #[must_use]
     pub fn with_tls_1_3_only(mut self) -> Self {
         for version in self.endpoints.iter_mut().filter_map(|endpoint| endpoint.minimum_version.as_mut()) {
