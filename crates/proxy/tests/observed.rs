@@ -275,3 +275,18 @@ async fn what_cannot_move_is_cut_at_the_bound_and_counted() {
     assert_eq!(record.outcome, Some(Outcome::Plaintext), "says what it was");
     assert_eq!(value(&metrics(&pair.client), "mutua_connections_drained_by_force_total", &[]).as_deref(), Some("1"));
 }
+
+#[tokio::test]
+async fn what_was_served_without_an_answer_is_cut_as_what_it_was() {
+    let pair = Pair::new(Mode::Permissive, ClientTlsMode::TlsDisable, Protocol::Auto).await;
+    let app = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pair.server.wanted.set(app.local_addr().unwrap());
+    let mut stream = TcpStream::connect(pair.client.address).await.unwrap();
+    stream.write_all(b"no protocol that anybody knows\r\n").await.unwrap();
+    let mut silent = app.accept().await.unwrap().0;
+    assert_eq!(common::read_exactly(&mut silent, 32).await.len(), 32);
+    pair.call_by(ClientTlsMode::TlsIstioMutual);
+    common::read_to_end(&mut stream).await.unwrap_err();
+    let record = pair.client.record(|record| record.reason == Some(Reason::PolicyChanged)).await;
+    assert_eq!((record.outcome, record.sent_bytes), (Some(Outcome::Plaintext), 0), "{record:#?}");
+}
