@@ -9,7 +9,7 @@ use mutua_identity::{ClientConfig, Credentials, SpiffeId, TlsError, TrustBundle,
 use tokio::net::TcpStream;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::capture::Dialer;
+use crate::capture::{Dialer, source_towards};
 use crate::dns::{Resolver, Upstream};
 
 /// Silence after which the control plane is asked whether it still lives.
@@ -110,10 +110,7 @@ impl ControlPlane {
         let unknown = std::net::IpAddr::from([0, 0, 0, 0]);
         let Ok(addresses) = self.addresses().await else { return unknown };
         let Some(address) = addresses.first() else { return unknown };
-        let any = if address.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
-        // Connecting a datagram socket sends nothing; it only chooses the route.
-        let Ok(socket) = std::net::UdpSocket::bind(any) else { return unknown };
-        socket.connect(address).and_then(|()| socket.local_addr()).map_or(unknown, |local| local.ip())
+        source_towards(*address).unwrap_or(unknown)
     }
 }
 

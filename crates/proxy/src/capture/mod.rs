@@ -8,7 +8,9 @@ use std::net::SocketAddr;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-pub use socket::{Dialer, KEEPALIVE, bind, keep_alive, listen, listen_transparent, reset_on_close, shutdown_write};
+pub use socket::{
+    Dialer, KEEPALIVE, bind, keep_alive, listen, listen_transparent, reset_on_close, shutdown_write, source_towards,
+};
 
 /// Tells where a captured connection wanted to go.
 pub trait Capture: Send + Sync + 'static {

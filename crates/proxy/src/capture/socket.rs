@@ -170,6 +170,15 @@ pub fn reset_on_close(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
+/// The address from which this machine reaches `address`; `None` where there is no way to it. Connecting a datagram socket
+/// sends nothing; it only chooses the route.
+#[must_use]
+pub fn source_towards(address: SocketAddr) -> Option<IpAddr> {
+    let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = std::net::UdpSocket::bind((any, 0)).ok()?;
+    socket.connect(address).and_then(|()| socket.local_addr()).ok().map(|local| local.ip())
+}
+
 /// Ends our direction of `stream`.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! The name servers of this machine, asked from sockets that the capture rules leave alone.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::message;
 use super::resolv_conf::ResolvConf;
-use crate::capture::Dialer;
+use crate::capture::{Dialer, source_towards};
 
 /// The port of name servers.
 const PORT: u16 = 53;
@@ -155,9 +155,8 @@ pub(super) async fn write_framed(stream: &mut TcpStream, message: &[u8]) -> io::
     stream.write_all(&framed).await
 }
 
-/// Whether this machine has a way to `ip`. Connecting a datagram socket sends nothing; it only looks for the route.
+/// Whether this machine has a way to `ip`.
 #[must_use]
 pub fn is_routed(ip: IpAddr) -> bool {
-    let any: IpAddr = if ip.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    std::net::UdpSocket::bind((any, 0)).is_ok_and(|socket| socket.connect((ip, PORT)).is_ok())
+    source_towards(SocketAddr::new(ip, PORT)).is_some()
 }
