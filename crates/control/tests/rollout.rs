@@ -246,6 +246,16 @@ async fn a_change_is_taken_back_and_stays_so_until_the_configuration_changes() {
     mesh.until("/api/v1/status", |status| status["generation"] == 4 && status["rejected"].is_null()).await;
     mesh.write("policy.yaml", &policy("STRICT"));
     mesh.until("/api/v1/status", |status| status["generation"] == 5 && status["phase"] == "complete").await;
+    let kept = mesh.folder.path().join("state/kept");
+    let one = |_: &serde_json::Value| std::fs::read_dir(&kept).expect("a folder").count() == 1;
+    mesh.until("/api/v1/status", one).await;
+    let mesh = mesh.restart().await;
+    let status = mesh.get("/api/v1/status").await;
+    assert_eq!(
+        (&status["generation"], status["rejected"].is_null()),
+        (&5.into(), true),
+        "what came back is not given up: {status}"
+    );
 }
 
 #[tokio::test]
