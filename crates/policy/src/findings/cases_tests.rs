@@ -444,6 +444,25 @@ fn trust() -> Vec<Row> {
     ]
 }
 
+/// They have no sidecar either, and call nobody in the mesh.
+#[test]
+fn who_belongs_to_the_cluster_or_the_control_plane_is_no_caller() {
+    let told = |namespaces: &[&str]| {
+        let pod =
+            |namespace: &&str| format!("---\napiVersion: v1\nkind: Pod\nmetadata: {{name: bare, namespace: {namespace}}}\n");
+        let more =
+            policy("bar", "p", &format!("{{{WEB}, mtls: {{mode: STRICT}}}}")) + &namespaces.iter().map(pod).collect::<String>();
+        let loaded = mutua_model::read::Inputs::from_texts([("base.yaml", BASE), ("more.yaml", &more)]).load().expect("readable");
+        let findings = super::analyze(&Engine::new(Arc::new(loaded.mesh)), &Asked::default());
+        findings.into_iter().find(|one| one.code == "MUT0026").expect("the base has callers").message
+    };
+    let base = told(&[]);
+    for namespace in ["kube-system", "istio-system"] {
+        assert_eq!(told(&[namespace]), base);
+    }
+    assert_ne!(told(&["baz"]), base);
+}
+
 #[test]
 fn certificates_are_held_against_the_time_given() {
     let codes = |now: Option<i64>| -> Vec<_> {
