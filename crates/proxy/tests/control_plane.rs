@@ -5,17 +5,21 @@
 use mutua_testbed as common;
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use common::member::{Member, keeper};
 use common::plane::{Plane, TOKEN, until};
-use common::{App, Running, SERVER, read_exactly, read_to_end, wire};
+use common::{App, Authority, Running, SERVER, read_exactly, read_to_end, wire};
 use mutua_proxy::certificate::CertificateError;
 use mutua_proxy::connections::Direction;
+use mutua_proxy::world::{ApplyError, Change};
 use mutua_wire::MeshResource;
-use mutua_wire::mesh::{Destination, InboundPolicy, Mode, OutboundPolicy, ProxySettings, TrustBundle};
+use mutua_wire::discovery::Resource;
+use mutua_wire::mesh::{ClientTlsMode, Destination, InboundPolicy, Mode, OutboundPolicy, Protocol, ProxySettings, TrustBundle};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+
+const RENAMED: &str = "spiffe://new.example/ns/shop/sa/server";
 
 fn configure(plane: &Plane, mode: Mode) {
     plane.send("bundle", "default", &TrustBundle { roots: plane.roots(), renew_not_before: 0, ..Default::default() });
@@ -208,6 +212,45 @@ async fn a_restart_uses_what_was_kept() {
     assert_eq!(again.sidecar.world.credentials().unwrap().id().unwrap().to_string(), SERVER);
 }
 
+/// Without a token there is no other way back; with one the sidecar joins as what it was started as.
+#[tokio::test]
+async fn a_kept_leaf_of_another_trust_domain_counts_where_there_is_no_token() {
+    let plane = Plane::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let running = Running::start(Direction::Inbound, None).await;
+    let id = || running.sidecar.world.credentials().unwrap().id().unwrap().to_string();
+    let kept = keeper(&plane, &folder, None, &running);
+    kept.store.save(&Authority::new().leaf(RENAMED)).unwrap();
+    kept.obtain().await.unwrap();
+    assert_eq!(id(), RENAMED);
+    keeper(&plane, &folder, Some(TOKEN), &running).obtain().await.unwrap();
+    assert_eq!(id(), SERVER);
+}
+
+#[tokio::test]
+async fn a_kept_configuration_that_is_not_whole_is_not_put_in_force() {
+    let running = Running::start(Direction::Inbound, None).await;
+    let resource = |name: &str, any: prost_types::Any| {
+        let version = mutua_wire::content_version(&any.value);
+        [Resource { name: name.to_owned(), version, resource: Some(any), aliases: Vec::new() }]
+    };
+    let complete_set = [(Destination::TYPE_URL.to_owned(), 1)].into();
+    let settings = ProxySettings { complete_set, ..wire::settings(OutboundPolicy::AllowAny) };
+    let tls = wire::tls(ClientTlsMode::TlsDisable, &[]);
+    let kept = [
+        (TrustBundle::TYPE_URL, resource("default", Authority::new().trust().pack())),
+        (ProxySettings::TYPE_URL, resource("default", settings.pack())),
+        (InboundPolicy::TYPE_URL, resource("shop/server", wire::inbound(Mode::Permissive, &[]).pack())),
+        (Destination::TYPE_URL, resource("shop/server", wire::destination(Protocol::Tcp, tls, &[]).pack())),
+    ];
+    let changes = kept.each_ref().map(|(type_url, resources)| Change { type_url, generation: "1", resources, removed: &[] });
+    let world = &running.sidecar.world;
+    assert!(matches!(world.restore(&changes[..3], SystemTime::now()), Err(ApplyError::Incomplete)), "a destination is missing");
+    assert!(world.kept().is_none() && world.bundle().is_none());
+    world.restore(&changes, SystemTime::now()).unwrap();
+    assert!(world.kept().is_some() && world.bundle().is_some());
+}
+
 #[tokio::test]
 async fn a_wrong_token_or_none_is_told_at_once() {
     let plane = Plane::start().await;
@@ -238,7 +281,6 @@ async fn another_trust_domain_is_followed() {
     configure(&plane, Mode::Permissive);
     plane.request(|request| request.response_nonce == "inbound").await;
     // A certificate of a trust domain that nobody has named is not taken.
-    const RENAMED: &str = "spiffe://new.example/ns/shop/sa/server";
     *plane.shared.forge.lock().unwrap() =
         Some(Box::new(|ca, csr, _| ca.sign(csr, &RENAMED.parse().unwrap(), Duration::from_secs(3600)).unwrap().chain_pem));
     let bundle = TrustBundle { roots: plane.roots(), renew_not_before: i64::MAX / 2, ..Default::default() };
