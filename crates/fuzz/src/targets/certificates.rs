@@ -47,7 +47,6 @@ struct Known {
     id: SpiffeId,
     /// Root, leaf, and a request, DER.
     ders: Vec<Vec<u8>>,
-    _folder: tempfile::TempDir,
 }
 
 static KNOWN: LazyLock<Known> = LazyLock::new(|| {
@@ -60,7 +59,7 @@ static KNOWN: LazyLock<Known> = LazyLock::new(|| {
     let leaf = Credentials::new(&key, &issued.chain_pem).unwrap();
     let texts = [ca.bundle().to_pem(), issued.chain_pem[0].clone(), request];
     let ders = texts.iter().map(|text| pem::parse(text).unwrap().into_contents()).collect();
-    Known { ca, leaf, key, id, ders, _folder: folder }
+    Known { ca, leaf, key, id, ders }
 });
 
 /// What must hold.

@@ -1,7 +1,7 @@
 //! The control plane's API, asked anything, while proxies report anything.
 
 use std::path::Path;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
@@ -47,28 +47,29 @@ const FRONT: &str = "spiffe://cluster.local/ns/shop/sa/front";
 
 struct Plane {
     parts: Arc<Parts>,
+    router: Router,
+    asking: Runtime,
     _plane: ControlPlane,
-    _runtime: Runtime,
+    _serving: Runtime,
     _folder: tempfile::TempDir,
 }
 
-/// One that runs for all inputs; changes of its root and of its rollouts are not asked for.
-static PLANE: LazyLock<Plane> = LazyLock::new(|| {
+thread_local! {
+    /// One that runs for all inputs; changes of its root and of its rollouts are not asked for. It ends with its thread, and
+    /// its folder with it.
+    static PLANE: Plane = plane();
+}
+
+fn plane() -> Plane {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("config")).unwrap();
     std::fs::write(folder.path().join("config/shop.yaml"), SHOP).unwrap();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let plane = runtime.block_on(Box::pin(ControlPlane::start(settings(folder.path()), CancellationToken::new()))).unwrap();
+    let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let plane = serving.block_on(Box::pin(ControlPlane::start(settings(folder.path()), CancellationToken::new()))).unwrap();
     let parts = Arc::clone(&plane.parts);
     parts.registry.connect(&WorkloadName::new("shop", "front"), FRONT, "10.0.0.1", "1", SystemTime::now());
-    Plane { parts, _plane: plane, _runtime: runtime, _folder: folder }
-});
-
-thread_local! {
-    static ASKING: (Router, Runtime) = (
-        router(Arc::clone(&PLANE.parts)),
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap(),
-    );
+    let asking = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    Plane { router: router(Arc::clone(&parts)), parts, asking, _plane: plane, _serving: serving, _folder: folder }
 }
 
 fn settings(folder: &Path) -> Settings {
@@ -90,7 +91,8 @@ fn settings(folder: &Path) -> Settings {
 pub fn run(bytes: &[u8]) {
     if let Some(report) = bytes.strip_prefix(&[0]) {
         let Ok(report) = ProxyReport::decode(report) else { return };
-        PLANE.parts.registry.report(&WorkloadName::new("shop", "front"), FRONT, &report, SystemTime::now());
+        let now = SystemTime::now();
+        PLANE.with(|plane| plane.parts.registry.report(&WorkloadName::new("shop", "front"), FRONT, &report, now));
         for path in ["proxies", "certificates", "status"] {
             let (status, _) = ask("GET", &format!("/api/v1/{path}"), b"");
             assert_eq!(status, 200, "{path}");
@@ -118,9 +120,9 @@ fn ask(method: &str, target: &str, body: &[u8]) -> (u16, Vec<u8>) {
     else {
         return (0, Vec::new());
     };
-    ASKING.with(|(router, runtime)| {
-        let (head, body) = runtime.block_on(async {
-            let answer = router.clone().oneshot(request.map(Body::from)).await.unwrap();
+    PLANE.with(|plane| {
+        let (head, body) = plane.asking.block_on(async {
+            let answer = plane.router.clone().oneshot(request.map(Body::from)).await.unwrap();
             let (head, body) = answer.into_parts();
             (head, body.collect().await.unwrap().to_bytes())
         });

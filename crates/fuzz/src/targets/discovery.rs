@@ -58,8 +58,7 @@ static SHOWN: LazyLock<(Credentials, Vec<String>)> = LazyLock::new(|| {
 /// What must hold.
 pub fn run(mut bytes: &[u8]) {
     let folder = folder();
-    let workload = Workload { namespace: "shop".to_owned(), name: "it".to_owned() };
-    let kept = Kept::new(Store::open(folder.path().to_owned()).unwrap(), &workload);
+    let kept = kept(&folder);
     let world = Arc::new(World::default());
     world.set_credentials(SHOWN.0.clone()).unwrap();
     let sidecar = Arc::new(Sidecar::new(world, Dialer::default(), Box::new(Wanted::default()), AccessLogger::silent()));
@@ -120,9 +119,15 @@ fn same_after_a_restart(world: &World, kept: &Kept) {
     }
 }
 
-/// A folder in memory, where there is one: the sidecar waits for its files to be on the disk.
+/// A folder for one input, in memory where there is such a place: the sidecar waits for its files to be on the disk.
 pub(super) fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
+/// What the sidecar shop/it keeps there.
+pub(super) fn kept(folder: &tempfile::TempDir) -> Kept {
+    let workload = Workload { namespace: "shop".to_owned(), name: "it".to_owned() };
+    Kept::new(Store::open(folder.path().to_owned()).unwrap(), &workload)
 }
 
 fn grammar(random: &mut Random) -> Vec<u8> {

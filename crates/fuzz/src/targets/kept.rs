@@ -1,10 +1,6 @@
 //! The configuration that a sidecar kept on disk: a damaged file is refused, and never taken for another.
 
-use std::sync::LazyLock;
-
-use mutua_proxy::certificate::Store;
-use mutua_proxy::kept::{Kept, KeptError};
-use mutua_proxy::settings::Workload;
+use mutua_proxy::kept::KeptError;
 use mutua_proxy::world::{Change, World};
 use mutua_wire::discovery::Resource;
 use mutua_wire::mesh::Destination;
@@ -28,17 +24,11 @@ pub const TARGET: Target = Target {
 
 const FILE: &str = "kept-Destination";
 
-static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(discovery::folder);
-
-fn kept() -> Kept {
-    let workload = Workload { namespace: "shop".to_owned(), name: "it".to_owned() };
-    Kept::new(Store::open(FOLDER.path().to_owned()).unwrap(), &workload)
-}
-
 /// What must hold.
 pub fn run(bytes: &[u8]) {
-    let kept = kept();
-    std::fs::write(FOLDER.path().join(FILE), bytes).unwrap();
+    let folder = discovery::folder();
+    let kept = discovery::kept(&folder);
+    std::fs::write(folder.path().join(FILE), bytes).unwrap();
     match kept.load(&[Destination::TYPE_URL]) {
         Ok(all) => {
             let all = all.unwrap();

@@ -1,6 +1,5 @@
 //! `--static FILE`: a configuration from a file is used whole, or refused by line and field.
 
-use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use mutua_proxy::static_file::{StaticConfig, StaticError};
@@ -36,24 +35,23 @@ pub const TARGET: Target = Target {
     memory_per_byte: 1000,
 };
 
-static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
-    let (folder, authority) = (discovery::folder(), Authority::new());
+/// The files that a configuration may name.
+static FILES: LazyLock<[(&str, String); 3]> = LazyLock::new(|| {
+    let authority = Authority::new();
     let leaf = authority.leaf(SERVER);
-    std::fs::write(folder.path().join("chain.pem"), leaf.chain_pem()).unwrap();
-    std::fs::write(folder.path().join("key.pem"), leaf.key_pem()).unwrap();
-    std::fs::write(folder.path().join("root.pem"), authority.bundle().to_pem()).unwrap();
-    folder
+    [("chain.pem", leaf.chain_pem()), ("key.pem", leaf.key_pem().to_owned()), ("root.pem", authority.bundle().to_pem())]
 });
-
-fn file() -> PathBuf {
-    FOLDER.path().join("static.yaml")
-}
 
 /// What must hold.
 pub fn run(bytes: &[u8]) {
-    std::fs::write(file(), bytes).unwrap();
+    let folder = discovery::folder();
+    for (name, text) in &*FILES {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    let file = folder.path().join("static.yaml");
+    std::fs::write(&file, bytes).unwrap();
     let lines = bytes.iter().filter(|byte| matches!(**byte, b'\n' | b'\r')).count() + 2;
-    match StaticConfig::read(&file()) {
+    match StaticConfig::read(&file) {
         Ok(config) => {
             let world = World::default();
             if config.apply(&world).is_ok() {

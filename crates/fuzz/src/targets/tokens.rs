@@ -1,6 +1,6 @@
 //! Join tokens: records on disk that may be damaged, and what callers show for a token.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mutua_control::sign::tokens::Tokens;
@@ -30,16 +30,15 @@ pub const TARGET: Target = Target {
     memory_per_byte: 50,
 };
 
-static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(discovery::folder);
-
 /// SHA-256 of "token".
 const NAME: &str = "3c469e9d6c5875d37a43f353d4f88e61fcf812c66eee3457465a40b0da4153e0";
 
 /// What must hold.
 pub fn run(bytes: &[u8]) {
-    let state = Arc::new(StateDir::open(FOLDER.path()).unwrap());
-    std::fs::create_dir_all(FOLDER.path().join("tokens")).unwrap();
-    std::fs::write(FOLDER.path().join("tokens").join(NAME), bytes).unwrap();
+    let folder = discovery::folder();
+    let state = Arc::new(StateDir::open(folder.path()).unwrap());
+    std::fs::create_dir_all(folder.path().join("tokens")).unwrap();
+    std::fs::write(folder.path().join("tokens").join(NAME), bytes).unwrap();
     let tokens = Tokens::load(state).unwrap();
     let known = tokens.list();
     for now in [0, 1_700_000_000, 1 << 40] {
