@@ -27,6 +27,12 @@ fn configure(plane: &Plane, mode: Mode) {
     plane.send("inbound", "shop/server", &wire::inbound(mode, &[]));
 }
 
+/// As [`configure`], and the last of it is answered.
+async fn configured(plane: &Plane, mode: Mode) {
+    configure(plane, mode);
+    plane.request(|request| request.response_nonce == "inbound").await;
+}
+
 #[tokio::test]
 async fn a_sidecar_joins_follows_and_reports() {
     let plane = Plane::start().await;
@@ -53,8 +59,7 @@ async fn a_sidecar_joins_follows_and_reports() {
 async fn a_response_that_cannot_be_used_is_refused_and_the_last_one_stays() {
     let plane = Plane::start().await;
     let member = Member::join(&plane).await;
-    configure(&plane, Mode::Strict);
-    plane.request(|request| request.response_nonce == "inbound").await;
+    configured(&plane, Mode::Strict).await;
     plane.send("wrong", "shop/server", &InboundPolicy { mode: 99, ..wire::inbound(Mode::Disable, &[]) });
     let answer = plane.request(|request| request.response_nonce == "wrong").await;
     assert_eq!(answer.error_detail.unwrap().message, "shop/server: mode: value 99 is not known to this proxy");
@@ -66,8 +71,7 @@ async fn a_response_that_cannot_be_used_is_refused_and_the_last_one_stays() {
 async fn refusals_reach_the_control_plane() {
     let plane = Plane::start().await;
     let member = Member::join(&plane).await;
-    configure(&plane, Mode::Strict);
-    plane.request(|request| request.response_nonce == "inbound").await;
+    configured(&plane, Mode::Strict).await;
     let app = App::echo().await;
     member.running.wanted.set(app.address);
     let mut stream = TcpStream::connect(member.running.address).await.unwrap();
@@ -88,8 +92,7 @@ async fn leaves_are_renewed_while_connections_go_on() {
     let plane = Plane::start().await;
     *plane.shared.ttl.lock().unwrap() = Duration::from_secs(4);
     let member = Member::join(&plane).await;
-    configure(&plane, Mode::Permissive);
-    plane.request(|request| request.response_nonce == "inbound").await;
+    configured(&plane, Mode::Permissive).await;
     let app = App::echo().await;
     member.running.wanted.set(app.address);
     let mut stream = TcpStream::connect(member.running.address).await.unwrap();
@@ -278,8 +281,7 @@ async fn somebody_else_is_no_control_plane() {
 async fn another_trust_domain_is_followed() {
     let plane = Plane::start().await;
     let member = Member::join(&plane).await;
-    configure(&plane, Mode::Permissive);
-    plane.request(|request| request.response_nonce == "inbound").await;
+    configured(&plane, Mode::Permissive).await;
     // A certificate of a trust domain that nobody has named is not taken.
     *plane.shared.forge.lock().unwrap() =
         Some(Box::new(|ca, csr, _| ca.sign(csr, &RENAMED.parse().unwrap(), Duration::from_secs(3600)).unwrap().chain_pem));

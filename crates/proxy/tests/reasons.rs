@@ -173,13 +173,18 @@ async fn both_ends() -> Vec<Reason> {
         let server = End::server(&authority, mode, protocol, app.address).await;
         let client = End::client(&authority, tls, protocol, &[server.running.address]).await;
         change(&authority, &client, &server);
-        client.call(BYTES).await;
-        client.left_one(Some(at_client)).await;
-        server.left_one(Some(at_server)).await;
-        assert!(app.heard().is_empty(), "{at_server}: nothing reached the application");
+        refused_at_both((&client, at_client), (&server, at_server), &app).await;
         seen.extend([at_client, at_server]);
     }
     seen
+}
+
+/// A call leaves one record at each end, each with its reason, and reaches nobody.
+async fn refused_at_both(client: (&End, Reason), server: (&End, Reason), app: &App) {
+    client.0.call(BYTES).await;
+    client.0.left_one(Some(client.1)).await;
+    server.0.left_one(Some(server.1)).await;
+    assert!(app.heard().is_empty(), "{}: nothing reached the application", server.1);
 }
 
 /// The caller is on its CA's list, and a list that has ended.
@@ -201,10 +206,7 @@ async fn revocation() -> Vec<Reason> {
             tokio::time::sleep(Duration::from_millis(2100)).await;
         }
         server.running.put("default", &mesh::TrustBundle { revocation_lists: vec![lists], ..authority.trust() });
-        client.call(BYTES).await;
-        client.left_one(Some(at_client)).await;
-        server.left_one(Some(at_server)).await;
-        assert!(app.heard().is_empty(), "{at_server}: nothing reached the application");
+        refused_at_both((&client, at_client), (&server, at_server), &app).await;
         seen.extend([at_client, at_server]);
     }
     seen
