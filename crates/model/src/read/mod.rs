@@ -10,6 +10,7 @@ mod collect;
 mod convert;
 pub mod expectations;
 mod files;
+mod manifest;
 mod mesh_config;
 mod object;
 mod parse;
@@ -23,6 +24,8 @@ use std::sync::{Arc, OnceLock};
 
 use crate::diagnostic::printable;
 use crate::{Diagnostic, Mesh, Place, Severity};
+
+pub use manifest::{Document, manifest_file, manifests};
 
 /// Why an input cannot be read at all.
 #[derive(Debug, thiserror::Error)]
