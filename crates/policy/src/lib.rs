@@ -18,7 +18,7 @@ pub mod explain;
 pub mod findings;
 mod host;
 mod inbound;
-mod injection;
+pub mod injection;
 mod names;
 mod outbound;
 mod outcome;
