@@ -128,7 +128,8 @@ impl Resolver {
         tokio::time::timeout(PATIENCE, self.ask(name)).await.map_err(|_| late())?
     }
 
-    /// The hosts file, then both families from the servers; a name without dots with the search domains first.
+    /// The hosts file, then both families from the servers; with the search domains first where it is a name without dots, or
+    /// that of a Kubernetes Service without the cluster's domain (`istiod.istio-system.svc`).
     async fn ask(&self, name: &str) -> io::Result<Answer> {
         let name = name.trim_end_matches('.');
         if name.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost")) {
@@ -141,7 +142,7 @@ impl Resolver {
             return Ok(Answer { addresses: found.into(), good_for: REFRESH });
         }
         let mut names = Vec::new();
-        if !name.contains('.') {
+        if !name.contains('.') || name.to_ascii_lowercase().ends_with(".svc") {
             names.extend(self.upstream.search().into_iter().map(|domain| format!("{name}.{domain}")));
         }
         names.push(name.to_owned());
