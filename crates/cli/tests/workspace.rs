@@ -12,7 +12,8 @@ const NEVER: &[(&str, &[&str])] = &[
     ("mutua-identity", &["mutua-model", "mutua-policy", "mutua-wire", "mutua-control", "mutua-proxy"]),
     ("mutua-wire", &["mutua-model", "mutua-policy", "mutua-identity", "mutua-control", "mutua-proxy"]),
     ("mutua-control", &["kube", "k8s-openapi", "mutua-proxy", "mutua-lab"]),
-    ("mutua-proxy", &["kube", "mutua-model", "mutua-policy", "mutua-control", "mutua-lab"]),
+    ("mutua-kubernetes", &["mutua-proxy", "mutua-lab"]),
+    ("mutua-proxy", &["kube", "mutua-kubernetes", "mutua-model", "mutua-policy", "mutua-control", "mutua-lab"]),
     ("mutua-lab", &["mutua-model", "mutua-policy", "mutua-control", "mutua-proxy"]),
 ];
 

@@ -13,6 +13,7 @@ mod control_plane;
 mod demo;
 mod diff;
 mod explain;
+mod inject;
 mod lab;
 mod proxy;
 mod proxy_status;
@@ -44,6 +45,8 @@ pub enum Command {
     Check(check::Args),
     /// What a change of manifests does to every connection and port, weaker ones first
     Diff(diff::Args),
+    /// Put the sidecar into pods and what makes pods, as the webhook would; prints the changed manifests
+    Inject(inject::Args),
     /// What every proxy runs: connected, generation acknowledged, certificate
     ProxyStatus(proxy_status::Args),
     /// Every certificate of the mesh: owner, serial, when it ends, when renewal is due
@@ -71,6 +74,7 @@ impl Command {
             Self::Check(args) => check::run(&args),
             Self::Diff(args) => diff::run(&args),
             Self::Explain(args) => explain::run(args),
+            Self::Inject(args) => inject::run(&args),
             Self::ProxyStatus(args) => proxy_status::run(&args),
             Self::Certs(args) => certs::run(&args),
             Self::Rollout(args) => rollout::run(args),
