@@ -8,7 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use mutua_policy::ServerFirst;
-use mutua_wire::mesh::{ProxyReport, Refusal};
+use mutua_wire::mesh::{Anchored, ProxyReport, Refusal};
 
 use crate::distribute::subscriptions::Progress;
 use crate::names::WorkloadName;
@@ -24,6 +24,8 @@ const MAX_CODES: usize = 64;
 const RECENT_REFUSALS: usize = 16;
 /// How many ports are taken from a report.
 const MAX_PORTS: usize = 64;
+/// How many kinds of trust anchors are taken from a report.
+const MAX_ANCHORS: usize = 17;
 /// The longest text taken from a report.
 const MAX_TEXT: usize = 512;
 
@@ -85,6 +87,8 @@ pub struct Report {
     pub drained_by_force: u64,
     /// Ports whose server speaks first.
     pub server_first: BTreeMap<u16, ServerFirst>,
+    /// Live mesh connections by the trust anchor that their peers were verified by.
+    pub anchored: Vec<Anchored>,
 }
 
 /// The registry.
@@ -151,6 +155,7 @@ impl Registry {
             open_connections: report.open_connections,
             drained_by_force: report.drained_by_force,
             server_first: server_first(report),
+            anchored: anchored(report),
         });
     }
 
@@ -262,6 +267,13 @@ fn server_first(report: &ProxyReport) -> BTreeMap<u16, ServerFirst> {
         u16::try_from(first.port).ok().map(|port| (port, learned))
     };
     report.server_first.iter().take(MAX_PORTS).filter_map(one).collect()
+}
+
+/// What its connections hang on. What is more than a proxy tells counts as not known: nobody hides behind others.
+fn anchored(report: &ProxyReport) -> Vec<Anchored> {
+    let name = |at: usize, anchor: &str| if at + 1 < MAX_ANCHORS { bounded(anchor) } else { String::new() };
+    let all = report.anchored.iter().take(MAX_ANCHORS).enumerate();
+    all.map(|(at, one)| Anchored { anchor: name(at, &one.anchor), ..one.clone() }).collect()
 }
 
 fn bounded(text: &str) -> String {

@@ -9,7 +9,7 @@ use common::discovery::Client;
 use common::{Mesh, credentials};
 use mutua_identity::{Credentials, PrivateKey, TrustBundle};
 use mutua_wire::MeshResource;
-use mutua_wire::mesh::{self, ProxyReport};
+use mutua_wire::mesh::{self, Anchored, ProxyReport};
 use prost::Message;
 
 const PROXY: &str = "shop/front";
@@ -36,11 +36,17 @@ impl Proxy {
 
     /// Reports the certificate in use.
     async fn show(&self, leaf: &Credentials) {
+        self.report(leaf, Vec::new()).await;
+    }
+
+    /// Reports the certificate in use, and what connections hang on.
+    async fn report(&self, leaf: &Credentials, anchored: Vec<Anchored>) {
         let report = ProxyReport {
             workload: PROXY.to_owned(),
             certificate_serial: leaf.serial().to_owned(),
             certificate_not_before: unix(leaf.not_before()),
             certificate_not_after: unix(leaf.not_after()),
+            anchored,
             ..ProxyReport::default()
         };
         self.reports.send(report).await.expect("the stream is open");
@@ -59,6 +65,20 @@ impl Proxy {
 async fn renew(mesh: &Mesh, leaf: &Credentials) -> Credentials {
     let key = PrivateKey::generate().expect("a key");
     credentials(&key, &mesh.create(&key, None, Some(leaf)).await.expect("renews"))
+}
+
+/// Reports as a sidecar does, until the change of root is over.
+async fn over(mesh: &Mesh, proxy: &Proxy, leaf: &Credentials) {
+    let told = async {
+        loop {
+            proxy.show(leaf).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::select! {
+        () = told => {}
+        _ = mesh.until("/api/v1/ca", |answer| phase(answer) == "none") => {}
+    }
 }
 
 fn phase(answer: &serde_json::Value) -> &str {
@@ -86,8 +106,7 @@ async fn the_root_changes_in_stages_and_waits_for_the_proxy() {
     // NotBefore has whole seconds.
     tokio::time::sleep(Duration::from_millis(2100)).await;
     let fresh = renew(&mesh, &leaf).await;
-    proxy.show(&fresh).await;
-    mesh.until("/api/v1/ca", |answer| phase(answer) == "none").await;
+    over(&mesh, &proxy, &fresh).await;
     let (after, renew_not_before) = proxy.bundle().await;
     assert_eq!((after.roots_pem().len(), renew_not_before), (1, 0));
     assert_ne!(after, before);
@@ -97,6 +116,66 @@ async fn the_root_changes_in_stages_and_waits_for_the_proxy() {
     renew(&mesh, &fresh).await;
     let mesh = mesh.restart().await;
     assert_eq!(mesh.roots(), after, "the new root is the mesh's root");
+}
+
+#[tokio::test]
+async fn the_old_root_stays_while_a_live_connection_was_verified_by_it() {
+    let mesh = Mesh::start().await;
+    let leaf = mesh.join(PROXY).await;
+    let mut proxy = Proxy::connect(&mesh, &leaf).await;
+    let (before, _) = proxy.bundle().await;
+    let old = before.anchors().first().expect("a root").to_string();
+    mesh.until("/api/v1/proxies", |answer| answer["proxies"].to_string().contains(leaf.serial())).await;
+    mesh.api("POST", "/api/v1/ca/rotate", "{}").await;
+    proxy.bundle().await;
+    let (both, _) = proxy.bundle().await;
+    let new = both.anchors().into_iter().map(|anchor| anchor.to_string()).find(|anchor| *anchor != old).expect("another");
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let fresh = renew(&mesh, &leaf).await;
+    let hang = |anchor: &str, connections, until| Anchored { anchor: anchor.to_owned(), connections, until };
+    let (later, past) = (unix(leaf.not_after()), unix(leaf.not_before()));
+    let named = |answer: &serde_json::Value| answer["rotation"]["waitingFor"].clone();
+    // It has a new leaf, and its peers of before are still there.
+    for (old_name, text) in [(old.as_str(), "3 live connections were"), ("", "1 live connection was")] {
+        let count = if old_name.is_empty() { 1 } else { 3 };
+        let told = || async { proxy.report(&fresh, vec![hang(old_name, count, later), hang(&new, 5, later)]).await };
+        told().await;
+        let is_named = |answer: &serde_json::Value| named(answer)[0]["reason"].to_string().contains(text);
+        let waits = mesh.until("/api/v1/ca", is_named).await;
+        let reason = format!("{text} verified by the root that goes");
+        let waiting = serde_json::json!([
+            {"workload": PROXY, "connected": true, "reason": reason, "connections": count, "until": later}
+        ]);
+        assert_eq!(named(&waits), waiting);
+        // Nothing but time passes, and more of it than reports are waited for.
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        told().await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert_eq!((named(&mesh.get("/api/v1/ca").await), mesh.roots().roots_pem().len()), (waiting, 2));
+    }
+    // A peer whose leaf has ended needs the root no more.
+    proxy.report(&fresh, vec![hang(&old, 3, past), hang(&new, 5, later)]).await;
+    mesh.until("/api/v1/ca", |answer| phase(answer) == "none").await;
+}
+
+#[tokio::test]
+async fn reports_from_before_all_leaves_were_renewed_say_nothing() {
+    let mesh = Mesh::start().await;
+    let leaf = mesh.join(PROXY).await;
+    let mut proxy = Proxy::connect(&mesh, &leaf).await;
+    proxy.bundle().await;
+    mesh.until("/api/v1/proxies", |answer| answer["proxies"].to_string().contains(leaf.serial())).await;
+    mesh.api("POST", "/api/v1/ca/rotate", "{}").await;
+    proxy.bundle().await;
+    proxy.bundle().await;
+    tokio::time::sleep(Duration::from_millis(2100)).await;
+    let fresh = renew(&mesh, &leaf).await;
+    proxy.show(&fresh).await;
+    let silent = "it has not told of its connections yet";
+    mesh.until("/api/v1/ca", |answer| answer["rotation"]["waitingFor"][0]["reason"] == silent).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(phase(&mesh.get("/api/v1/ca").await), "reissue");
+    over(&mesh, &proxy, &fresh).await;
 }
 
 #[tokio::test]
@@ -142,8 +221,7 @@ async fn taken_back_while_leaves_are_renewed_the_old_root_stays() {
     proxy.bundle().await;
     tokio::time::sleep(Duration::from_millis(2100)).await;
     let fresh = renew(&mesh, &leaf).await;
-    proxy.show(&fresh).await;
-    mesh.until("/api/v1/ca", |answer| phase(answer) == "none").await;
+    over(&mesh, &proxy, &fresh).await;
     let (after, _) = proxy.bundle().await;
     assert_eq!(after, before);
 }
@@ -200,8 +278,7 @@ async fn a_plugged_in_root_is_changed_by_its_files_and_waits_for_the_proxy() {
     mesh.until("/api/v1/ca", |answer| answer["rotation"]["waitingFor"][0]["reason"] == named).await;
     tokio::time::sleep(Duration::from_millis(2100)).await;
     let fresh = renew(&mesh, &leaf).await;
-    proxy.show(&fresh).await;
-    mesh.until("/api/v1/ca", |answer| phase(answer) == "none").await;
+    over(&mesh, &proxy, &fresh).await;
     let (after, _) = proxy.bundle().await;
     assert_eq!(after.roots_pem().len(), 1);
     assert_ne!(after, before);

@@ -1,6 +1,6 @@
 //! Trust bundles: the roots that a peer's certificate must chain to, and what their CAs have taken back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::UNIX_EPOCH;
@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
+use crate::anchor::{AnchorName, Anchors};
 #[cfg(feature = "issuer")]
 use crate::certificate;
 use crate::revocation::{CertificateName, RevocationInfo, Revocations};
@@ -40,6 +41,7 @@ pub(crate) struct Checks {
     pub(crate) roots: Verifiers,
     /// For identities of these trust domains.
     pub(crate) domains: Arc<BTreeMap<TrustDomain, Verifiers>>,
+    pub(crate) anchors: Arc<Anchors>,
     /// The last second since 1970 in which all revocation lists count.
     pub(crate) until: u64,
 }
@@ -158,6 +160,12 @@ impl TrustBundle {
         self.roots.iter().filter_map(|der| CertificateInfo::from_der(der).ok()).collect()
     }
 
+    /// The trust anchors that the roots are, those of trust domains left out.
+    #[must_use]
+    pub fn anchors(&self) -> BTreeSet<AnchorName> {
+        self.roots.iter().filter_map(|der| AnchorName::of(der).ok()).collect()
+    }
+
     /// Whether `der` is one of the roots.
     #[cfg(feature = "issuer")]
     pub(crate) fn holds(&self, der: &[u8]) -> bool {
@@ -203,7 +211,8 @@ impl TrustBundle {
         let of_domain = |(domain, roots): (&TrustDomain, &Vec<_>)| Ok((domain.clone(), self.verifiers(roots)?));
         let domains = self.domains.iter().map(of_domain).collect::<Result<_, IdentityError>>()?;
         let until = self.revocations.infos().map(last_second).min().unwrap_or(u64::MAX);
-        Ok(Checks { roots: self.verifiers(&self.roots)?, domains: Arc::new(domains), until })
+        let anchors = Arc::new(Anchors::new(&self.roots, &self.domains)?);
+        Ok(Checks { roots: self.verifiers(&self.roots)?, domains: Arc::new(domains), anchors, until })
     }
 
     fn verifiers(&self, roots: &[CertificateDer<'static>]) -> Result<Verifiers, IdentityError> {

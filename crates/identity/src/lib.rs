@@ -6,6 +6,7 @@
 //! bytes out, no socket. [`stream`] wraps a session's library counterpart for gRPC. No type of the TLS library appears in
 //! any signature.
 
+mod anchor;
 mod bundle;
 mod certificate;
 mod credentials;
@@ -19,6 +20,7 @@ mod spiffe;
 pub mod stream;
 pub mod tls;
 
+pub use anchor::AnchorName;
 pub use bundle::TrustBundle;
 pub use certificate::CertificateInfo;
 pub use credentials::Credentials;

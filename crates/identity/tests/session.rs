@@ -34,6 +34,47 @@ fn both_ends_prove_who_they_are() {
     }
 }
 
+/// The built-in roots of a mesh all bear one name.
+#[test]
+fn both_ends_know_the_anchor_and_the_end_of_their_peer() {
+    let (old, new) = (Mesh::new(), Mesh::new());
+    let both = old.bundle().union(new.bundle());
+    let name = |mesh: &Mesh| mesh.bundle().anchors().into_iter().next();
+    assert_ne!(name(&old), name(&new));
+    let peer = PeerExpectation { ids: vec![CART.to_owned()], trust_domains: vec![domain()] };
+    let policy = ServerPolicy { trust_domains: vec![domain()], ..Default::default() };
+    for (caller, called) in [(&old, &new), (&new, &old), (&new, &new)] {
+        let (front, cart) = (caller.leaf("spiffe://cluster.local/ns/shop/sa/front"), called.leaf(CART));
+        let client = ClientConfig::mesh(&front, &both, &peer).unwrap();
+        let (mut client, mut server) = pair(&client, &ServerConfig::mesh(&cart, &both, &policy).unwrap());
+        run(&mut client, &mut server, usize::MAX);
+        let (seen, shown) = (client.session.negotiated().unwrap(), server.session.negotiated().unwrap());
+        assert_eq!((seen.peer_anchor, seen.peer_not_after), (name(called), Some(cart.not_after())));
+        assert_eq!((shown.peer_anchor, shown.peer_not_after), (name(caller), Some(front.not_after())));
+    }
+    let (mut client, mut server) = pair(&old.client(&[CART]), &old.server());
+    run(&mut client, &mut server, usize::MAX);
+    assert_eq!(client.session.negotiated().unwrap().peer_anchor, name(&old), "of one root, without a further look");
+    assert_eq!(server.session.negotiated().unwrap().peer_anchor, name(&old));
+}
+
+#[test]
+fn the_anchor_of_a_domain_is_among_its_own_roots() {
+    let (mesh, other) = (Mesh::new(), Mesh::new());
+    let far = TrustDomain::new("far.example").unwrap();
+    let id = "spiffe://far.example/ns/shop/sa/cart";
+    let bundle = mesh.bundle().clone().with_domain(far.clone(), other.bundle());
+    let peer = PeerExpectation { ids: vec![id.to_owned()], trust_domains: vec![far.clone()] };
+    let front = mesh.leaf("spiffe://cluster.local/ns/shop/sa/front");
+    let client = ClientConfig::mesh(&front, &bundle, &peer).unwrap();
+    let policy = ServerPolicy { trust_domains: vec![domain(), far], ..Default::default() };
+    let server = ServerConfig::mesh(&other.leaf(id), &bundle, &policy).unwrap();
+    let (mut client, mut server) = pair(&client, &server);
+    run(&mut client, &mut server, usize::MAX);
+    assert_eq!(client.session.negotiated().unwrap().peer_anchor, other.bundle().anchors().into_iter().next());
+    assert_eq!(server.session.negotiated().unwrap().peer_anchor, mesh.bundle().anchors().into_iter().next());
+}
+
 #[test]
 fn data_passes_both_ways_whatever_its_size_and_pieces() {
     let mesh = Mesh::new();

@@ -1,10 +1,13 @@
 //! What the sidecar tells the control plane about itself, about once a second when something changed.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use mutua_identity::AnchorName;
 use mutua_wire::mesh::mesh_report_client::MeshReportClient;
-use mutua_wire::mesh::{ProxyReport, Refusal, ServerFirst};
+use mutua_wire::mesh::{Anchored, ProxyReport, Refusal, ServerFirst};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -21,6 +24,8 @@ const REFRESH: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_secs(5);
 /// Ports of a report whose server speaks first.
 const MAX_PORTS: usize = 64;
+/// Trust anchors of a report; connections that hang on further ones are told of together.
+const MAX_ANCHORS: usize = 16;
 
 /// Sends reports until the connection ends. Returns why it ended: only when nobody reads them any more.
 pub async fn send(sidecar: &Sidecar, certificates: &Certificates, channel: Channel) -> String {
@@ -83,11 +88,34 @@ fn report(sidecar: &Sidecar, certificates: &Certificates) -> ProxyReport {
         open_connections: sidecar.connections.count() as u64,
         drained_by_force: sidecar.metrics.drained_by_force.load(Ordering::Relaxed),
         server_first: server_first(sidecar),
+        anchored: anchored(sidecar.connections.anchored()),
     }
 }
 
+/// What connections hang on, the most used anchors by name.
+fn anchored(all: BTreeMap<Option<AnchorName>, (usize, SystemTime)>) -> Vec<Anchored> {
+    let (mut named, mut others) = (Vec::new(), Anchored::default());
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|(anchor, (count, _))| (anchor.is_none(), Reverse(*count)));
+    for (anchor, (count, until)) in all {
+        let (connections, until) = (small(count), unix(until));
+        match anchor.filter(|_| named.len() < MAX_ANCHORS) {
+            Some(anchor) => named.push(Anchored { anchor: anchor.to_string(), connections, until }),
+            None => {
+                others.connections = others.connections.saturating_add(connections);
+                others.until = others.until.max(until);
+            }
+        }
+    }
+    named.extend(Some(others).filter(|others| others.connections > 0));
+    named
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
 fn server_first(sidecar: &Sidecar) -> Vec<ServerFirst> {
-    let small = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let ports = sidecar.greeters.ports().into_iter().take(MAX_PORTS);
     let one = |(port, first): (u16, crate::inbound::ServerFirst)| ServerFirst {
         port: port.into(),
@@ -100,4 +128,35 @@ fn server_first(sidecar: &Sidecar) -> Vec<ServerFirst> {
 fn unix(time: SystemTime) -> i64 {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::UNIX_EPOCH;
+
+    use super::*;
+
+    fn roots(count: usize) -> Vec<AnchorName> {
+        let one = |n: usize| {
+            let folder = tempfile::tempdir().expect("a folder");
+            let domain = mutua_identity::TrustDomain::new(&format!("d{n}.example")).expect("a domain");
+            let ca = mutua_identity::Ca::load_or_create(folder.path(), &domain).expect("made");
+            ca.bundle().anchors().into_iter().next().expect("one")
+        };
+        (0..count).map(one).collect()
+    }
+
+    #[test]
+    fn many_anchors_are_told_of_in_bounds() {
+        let at = |seconds: usize| UNIX_EPOCH + Duration::from_secs(seconds as u64);
+        let roots = roots(MAX_ANCHORS + 2);
+        let mut all: BTreeMap<_, _> = roots.iter().enumerate().map(|(n, root)| (Some(*root), (n + 1, at(100 + n)))).collect();
+        all.insert(None, (40, at(7)));
+        let told = anchored(all);
+        assert_eq!(told.len(), MAX_ANCHORS + 1);
+        assert_eq!((&told[0].anchor, told[0].connections, told[0].until), (&roots[17].to_string(), 18, 117));
+        let others = Anchored { anchor: String::new(), connections: 40 + 1 + 2, until: 101 };
+        assert_eq!(told.last(), Some(&others), "the least used, and those that are not known");
+        assert_eq!(anchored(BTreeMap::new()), []);
+    }
 }

@@ -133,6 +133,37 @@ fn no_request_fails_while_leaves_and_roots_change() {
     });
 }
 
+const HELD: &str = "rotation::the_old_root_stays_while_a_connection_hangs_on_it";
+
+/// Leaves live for a day here: a connection from before the change was verified by leaves that are good long after it.
+#[test]
+fn the_old_root_stays_while_a_connection_hangs_on_it() {
+    in_lab(HELD, |folder| {
+        let (mesh, _front, _back) = Mesh::whole(folder, &[]);
+        let mut held = mesh.call().unwrap();
+        echo(&mut held, b"from before").unwrap();
+        let before = roots(&mesh, "front");
+        let change = rotate(&mesh);
+        let hangs = |name: &str| format!("shop/{name} (1 live connection was verified by the root that goes)");
+        until("both ends of the connection by name", || {
+            let status = status(&mesh);
+            status.contains(&hangs("front")) && status.contains(&hangs("back"))
+        });
+        // Connections with renewed leaves are not waited for.
+        let mut later = mesh.call().unwrap();
+        echo(&mut later, b"from after").unwrap();
+        std::thread::sleep(Duration::from_secs(13));
+        assert!(status(&mesh).contains(&hangs("front")) && status(&mesh).contains(&hangs("back")), "{}", status(&mesh));
+        assert!(roots(&mesh, "front").len() == 2 && roots(&mesh, "back").len() == 2);
+        echo(&mut held, b"still there").unwrap();
+        drop(held);
+        let said = said(change);
+        assert!(said.contains(&hangs("front")), "the command names it: {said}");
+        until("the new root alone", || roots(&mesh, "front").iter().all(|root| !before.contains(root)));
+        echo(&mut later, b"not waited for").unwrap();
+    });
+}
+
 fn told(output: &[u8], what: &str) -> bool {
     String::from_utf8_lossy(output).contains(what)
 }

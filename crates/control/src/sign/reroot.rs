@@ -1,11 +1,12 @@
 //! Leads a change of root through its stages: who is waited for, and when it goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use mutua_identity::{Ca, IdentityError};
+use mutua_identity::{AnchorName, Ca, IdentityError};
 use tokio_util::sync::CancellationToken;
 
 use super::remembered;
@@ -13,11 +14,14 @@ use super::rotation::{Record, RootPhase, RotationError, renewed_from_now};
 use crate::Parts;
 use crate::clock::{rfc3339, unix};
 use crate::names::WorkloadName;
-use crate::registry::Proxy;
+use crate::registry::{Proxy, Report};
 use crate::revision::{Phase, Revision};
 
 /// How often proxies are looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long a report may have been on its way: one that comes later than all leaves are renewed, and this, tells of every
+/// connection from before.
+const UNDER_WAY: Duration = Duration::from_secs(2);
 /// How long it takes until a change that could not begin by itself is tried again.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -30,9 +34,45 @@ pub struct Waiting {
     /// Whether it is connected.
     pub connected: bool,
     /// Why.
-    pub reason: &'static str,
-    /// The end of the leaf it shows, Unix seconds: then it is waited for no more.
+    pub reason: Why,
+    /// How many of its live connections are waited for.
+    pub connections: u64,
+    /// The end of the leaf it shows, or of those of its peers, Unix seconds: then it is waited for no more.
     pub until: i64,
+}
+
+/// Why a proxy is waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It is away.
+    Away,
+    /// It may not know the roots.
+    Roots,
+    /// It may show a leaf of the root that goes.
+    Certificate,
+    /// So many of its connections hang on the root that goes.
+    Connections(u64),
+    /// It has not told of its connections since all leaves are renewed.
+    Report,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away => f.write_str("it is not connected"),
+            Self::Roots => f.write_str("it has not acknowledged the roots"),
+            Self::Certificate => f.write_str("it has not renewed its certificate"),
+            Self::Connections(1) => f.write_str("1 live connection was verified by the root that goes"),
+            Self::Connections(count) => write!(f, "{count} live connections were verified by the root that goes"),
+            Self::Report => f.write_str("it has not told of its connections yet"),
+        }
+    }
+}
+
+impl serde::Serialize for Why {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
 }
 
 /// Begins a change of root.
@@ -123,7 +163,10 @@ pub async fn lead(parts: &Parts, shutdown: CancellationToken) {
             }
             continue;
         };
-        if !in_force(parts, &record) || !waiting(parts, &record).is_empty() {
+        if !in_force(parts, &record) {
+            continue;
+        }
+        if awaited(parts, &record) {
             continue;
         }
         let done = parts.rotation.advance(known(parts));
@@ -148,32 +191,82 @@ fn in_force(parts: &Parts, record: &Record) -> bool {
     stage.phase == Phase::Complete && *trust == parts.trust() && trust.renew_not_before == record.renew_not_before()
 }
 
+/// Whether anybody is waited for; notes since when only reports on connections are.
+fn awaited(parts: &Parts, record: &Record) -> bool {
+    let (reissue, before) = (record.phase == RootPhase::Reissue, parts.rotation.renewed());
+    let waiting = waiting(parts, record);
+    let renewed = |one: &Waiting| matches!(one.reason, Why::Connections(_) | Why::Report);
+    parts.rotation.note_renewed(reissue && waiting.iter().all(renewed));
+    !waiting.is_empty() || reissue && before.is_none()
+}
+
 /// The proxies that must come along before the next stage.
 #[must_use]
 pub fn waiting(parts: &Parts, record: &Record) -> Vec<Waiting> {
     let (now, proxies, stage) = (unix(SystemTime::now()), parts.registry.proxies(), parts.world.stage());
-    let told = (stage.target.trust == parts.trust()).then(|| stage.revision());
+    let look = Look {
+        now,
+        told: (stage.target.trust == parts.trust()).then(|| stage.revision()),
+        renew_not_before: record.renew_not_before(),
+        going: (record.phase == RootPhase::Reissue).then(|| parts.rotation.going(record)),
+        reported: parts.rotation.renewed().map(|renewed| renewed + UNDER_WAY),
+    };
     let mut names: BTreeMap<WorkloadName, i64> = record.expected.clone();
     names.extend(proxies.iter().filter(|(_, proxy)| proxy.connected).map(|(name, proxy)| (name.clone(), end(proxy))));
     let wait = |(workload, expected): (WorkloadName, i64)| {
         let proxy = proxies.get(&workload);
         let connected = proxy.is_some_and(|proxy| proxy.connected);
         let until = proxy.map_or(expected, |proxy| end(proxy).max(expected));
-        let reason =
-            proxy.filter(|proxy| proxy.connected).map_or(Some("it is not connected"), |proxy| missing(told, record, proxy))?;
+        let (reason, until) = match proxy.filter(|proxy| proxy.connected) {
+            Some(proxy) => look.missing(proxy, until)?,
+            None => (Why::Away, until),
+        };
+        let connections = if let Why::Connections(count) = reason { count } else { 0 };
         // A leaf that has ended needs no root any more.
-        (connected || until > now).then_some(Waiting { workload, connected, reason, until })
+        (connected || until > now).then_some(Waiting { workload, connected, reason, connections, until })
     };
     names.into_iter().filter_map(wait).collect()
 }
 
-/// What a connected proxy has not done yet. `told`: the stage in which proxies are told of the roots, once there is one.
-fn missing(told: Option<Revision>, record: &Record, proxy: &Proxy) -> Option<&'static str> {
-    if told.is_none_or(|stage| proxy.progress.acknowledged < stage) {
-        return Some("it has not acknowledged the roots");
+/// What connected proxies are held against.
+struct Look {
+    /// Unix seconds.
+    now: i64,
+    /// The stage in which proxies are told of the roots, once there is one.
+    told: Option<Revision>,
+    renew_not_before: i64,
+    /// The anchors that count no more after this stage, by name.
+    going: Option<BTreeSet<AnchorName>>,
+    /// When all leaves are renewed: reports that came before this say nothing of the connections.
+    reported: Option<SystemTime>,
+}
+
+impl Look {
+    /// What a proxy has not done yet, and until when that is waited for.
+    fn missing(&self, proxy: &Proxy, until: i64) -> Option<(Why, i64)> {
+        if self.told.is_none_or(|stage| proxy.progress.acknowledged < stage) {
+            return Some((Why::Roots, until));
+        }
+        let going = self.going.as_ref()?;
+        let report = proxy.report.as_ref();
+        if report.map_or(0, |report| report.certificate_not_before) < self.renew_not_before {
+            return Some((Why::Certificate, until));
+        }
+        let (connections, last) = self.hanging(report?, going);
+        if connections > 0 {
+            return Some((Why::Connections(connections), last));
+        }
+        let early = self.reported.is_some_and(|reported| report.and_then(|report| report.at) < Some(reported));
+        early.then_some((Why::Report, until))
     }
-    let shown = proxy.report.as_ref().map_or(0, |report| report.certificate_not_before);
-    (record.phase == RootPhase::Reissue && shown < record.renew_not_before()).then_some("it has not renewed its certificate")
+
+    /// How many connections hang on what goes, by leaves that have not ended, and when the last of these ends. Connections
+    /// of which it is not known on what they hang count.
+    fn hanging(&self, report: &Report, going: &BTreeSet<AnchorName>) -> (u64, i64) {
+        let goes = |anchor: &str| anchor.is_empty() || going.iter().any(|name| name.to_string() == anchor);
+        let hanging = report.anchored.iter().filter(|one| goes(&one.anchor) && one.until > self.now);
+        hanging.fold((0, 0), |(count, last), one| (count + u64::from(one.connections), one.until.max(last)))
+    }
 }
 
 /// The proxies that hang on the root now, with the end of their leaves.

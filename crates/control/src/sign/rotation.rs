@@ -2,20 +2,20 @@
 //!
 //! 1. `trust`: everybody gets the new root beside the old one, and acknowledges it;
 //! 2. `reissue`: the new root signs, and every leaf that hangs on the old one is renewed;
-//! 3. the old root goes, when no proxy shows a leaf of it any more.
+//! 3. the old root goes, when no proxy shows a leaf of it any more, and no live connection was verified by one.
 //!
 //! The mesh's own root is changed by `mutua ca rotate`, and by itself before a fifth of its life remains; a plugged-in one
 //! when the files of `--ca-dir` change. Where it stands is kept on the disk before anything follows from it; a restart
 //! goes on from there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use mutua_identity::schedule::root_due;
-use mutua_identity::{Ca, IdentityError, TrustBundle, TrustDomain};
+use mutua_identity::{AnchorName, Ca, IdentityError, TrustBundle, TrustDomain};
 use serde::{Deserialize, Serialize};
 
 use super::root_files::{self, CURRENT, NEXT, RECORD};
@@ -122,6 +122,8 @@ pub struct Rotation {
     record: Mutex<Option<Record>>,
     /// Why the last change could not begin, or not go on.
     failure: Mutex<Option<String>>,
+    /// Since when nobody is known to show a leaf of the root that goes.
+    renewed: Mutex<Option<SystemTime>>,
 }
 
 /// The CA to begin with: that of the state folder, and what a change under way adds to it.
@@ -179,7 +181,7 @@ impl Rotation {
     /// Over the CA that [`load`] or [`load_plugged`] gave, with its record.
     #[must_use]
     pub fn new(state: Arc<StateDir>, ca: Arc<ArcSwap<Ca>>, record: Option<Record>, plugged: Option<PathBuf>) -> Self {
-        Self { state, plugged, ca, record: Mutex::new(record), failure: Mutex::default() }
+        Self { state, plugged, ca, record: Mutex::new(record), failure: Mutex::default(), renewed: Mutex::default() }
     }
 
     /// The change under way.
@@ -197,6 +199,27 @@ impl Rotation {
     /// Notes how an attempt went.
     pub(super) fn note(&self, error: Option<&RotationError>) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = error.map(ToString::to_string);
+    }
+
+    /// The trust anchors that count no more once the change is over, while leaves are renewed.
+    #[must_use]
+    pub fn going(&self, record: &Record) -> BTreeSet<AnchorName> {
+        let ca = self.ca.load();
+        let stay = record.target.clone().unwrap_or_else(|| ca.anchors().concat());
+        let stay = TrustBundle::from_pem(&stay).map(|stay| stay.anchors()).unwrap_or_default();
+        ca.bundle().anchors().difference(&stay).copied().collect()
+    }
+
+    /// Since when nobody is known to show a leaf of the root that goes.
+    #[must_use]
+    pub fn renewed(&self) -> Option<SystemTime> {
+        *self.renewed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes whether anybody is known to show a leaf of the root that goes.
+    pub(super) fn note_renewed(&self, all: bool) {
+        let mut renewed = self.renewed.lock().unwrap_or_else(PoisonError::into_inner);
+        *renewed = all.then(|| renewed.unwrap_or_else(SystemTime::now));
     }
 
     /// Whether the CA is plugged in.

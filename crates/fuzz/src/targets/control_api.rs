@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use mutua_control::api::{guard::Names, router};
 use mutua_control::names::WorkloadName;
 use mutua_control::{ControlPlane, Parts, Settings};
-use mutua_wire::mesh::{ProxyReport, Refusal};
+use mutua_wire::mesh::{Anchored, ProxyReport, Refusal};
 use prost::Message;
 use tokio::runtime::Runtime;
 use tokio_util::sync::CancellationToken;
@@ -181,6 +181,12 @@ fn report(random: &mut Random) -> ProxyReport {
         random.one_of(&[0, 1, -1, i64::MAX, i64::MIN, 253_402_300_800, 1 << 50, -62_135_596_801, 1_700_000_000])
     };
     let count = |random: &mut Random| random.one_of(&[0, 1, 7, u64::MAX, u64::MAX / 2]);
+    let anchored = (0..random.length(40)).map(|_| Anchored {
+        anchor: random.text(),
+        connections: random.number() as u32,
+        until: time(random),
+    });
+    let anchored = anchored.collect();
     let refusals = (0..random.length(40)).map(|_| Refusal {
         code: random.text(),
         direction: random.text(),
@@ -200,6 +206,7 @@ fn report(random: &mut Random) -> ProxyReport {
         last_renewal_error: random.text(),
         clock_skew_ms: time(random),
         open_connections: count(random),
+        anchored,
         ..ProxyReport::default()
     }
 }

@@ -12,6 +12,7 @@ use super::secrets::Tap;
 use super::server::checks;
 use super::verify::{Accept, NoVerification, ServerVerifier};
 use super::{Algorithms, Compliance, MinVersion, TlsError, TlsErrorKind, provider};
+use crate::anchor::Anchors;
 use crate::revocation::{lists, pem_fault};
 use crate::{Credentials, PrivateKey, SpiffeId, TrustBundle, TrustDomain};
 
@@ -65,6 +66,8 @@ const SYSTEM_ROOTS: [&str; 4] = [
 #[derive(Clone)]
 pub struct ClientConfig {
     pub(crate) inner: Arc<rustls::ClientConfig>,
+    /// To a mesh peer: whom its chain may lead to.
+    pub(crate) anchors: Option<Arc<Anchors>>,
 }
 
 impl ClientConfig {
@@ -87,7 +90,8 @@ impl ClientConfig {
         compliance: Compliance,
     ) -> Result<Self, TlsError> {
         let versions = compliance.versions(MinVersion::Tls12);
-        Self::build(provider::mesh_client(compliance), versions, mesh_peer(bundle, peer)?, Some(credentials))
+        let config = Self::build(provider::mesh_client(compliance), versions, mesh_peer(bundle, peer)?, Some(credentials))?;
+        Ok(Self { anchors: Some(Arc::clone(&checks(bundle)?.anchors)), ..config })
     }
 
     /// As [`ClientConfig::mesh`], with TLS 1.2 as the newest version it offers: an old client, to probe a server's floor.
@@ -165,7 +169,7 @@ impl ClientConfig {
         config.resumption = Resumption::disabled();
         config.enable_secret_extraction = true;
         config.key_log = Arc::new(Tap);
-        Ok(Self { inner: Arc::new(config) })
+        Ok(Self { inner: Arc::new(config), anchors: None })
     }
 }
 

@@ -37,7 +37,7 @@ fn offering(suite: CipherSuite, like: &ClientConfig) -> ClientConfig {
     let mut inner = builder.with_client_cert_resolver(Arc::clone(&like.inner.client_auth_cert_resolver));
     inner.enable_secret_extraction = true;
     inner.key_log = Arc::clone(&like.inner.key_log);
-    ClientConfig { inner: Arc::new(inner) }
+    ClientConfig { inner: Arc::new(inner), anchors: None }
 }
 
 impl Pair {

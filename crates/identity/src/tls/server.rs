@@ -9,6 +9,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use super::secrets::Tap;
 use super::verify::{Accept, ClientVerifier};
 use super::{Compliance, MinVersion, TlsError, TlsErrorKind, provider};
+use crate::anchor::Anchors;
 use crate::bundle::Checks;
 use crate::{Credentials, TrustBundle, TrustDomain};
 
@@ -32,6 +33,8 @@ pub struct ServerConfig {
     pub(crate) plain: Arc<rustls::ServerConfig>,
     /// Advertises `h2` and `http/1.1`.
     pub(crate) http: Arc<rustls::ServerConfig>,
+    /// Of a sidecar: whom its callers' chains may lead to.
+    pub(crate) anchors: Option<Arc<Anchors>>,
 }
 
 impl ServerConfig {
@@ -43,7 +46,8 @@ impl ServerConfig {
         let accept = Accept::Mesh { trust_domains: policy.trust_domains.clone(), ids: Vec::new() };
         let verifier = ClientVerifier::new(checks(bundle)?, accept, true);
         let provider = provider::mesh_server(&policy.cipher_suites, policy.min_version, policy.compliance)?;
-        Self::build(credentials, verifier, policy.compliance.versions(policy.min_version), provider)
+        let config = Self::build(credentials, verifier, policy.compliance.versions(policy.min_version), provider)?;
+        Ok(Self { anchors: Some(Arc::clone(&checks(bundle)?.anchors)), ..config })
     }
 
     /// The control plane's port: a client certificate is optional (a workload that joins has none yet), and must be
@@ -76,7 +80,7 @@ impl ServerConfig {
         plain.key_log = Arc::new(Tap);
         let mut http = plain.clone();
         http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        Ok(Self { plain: Arc::new(plain), http: Arc::new(http) })
+        Ok(Self { plain: Arc::new(plain), http: Arc::new(http), anchors: None })
     }
 }
 

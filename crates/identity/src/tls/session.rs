@@ -17,6 +17,8 @@ use super::secrets::{Secrets, hear};
 use super::step::{Step, Traffic, advance, not_ready};
 use super::{ClientConfig, Negotiated, ServerConfig, TlsError, TlsErrorKind};
 
+use crate::anchor::Anchors;
+
 /// Most bytes that encryption adds to a record: header, nonce or type byte, and tag.
 const RECORD_OVERHEAD: usize = 64;
 
@@ -35,6 +37,8 @@ pub struct Session {
     peer_closed: bool,
     failed: bool,
     negotiated: Option<Box<Negotiated>>,
+    /// Whom the peer's chain may lead to; until the handshake is done.
+    anchors: Option<Arc<Anchors>>,
     /// What is to be sent before anything else: an alert, an answer to a key update.
     control: Vec<u8>,
 }
@@ -53,7 +57,7 @@ impl Session {
         };
         let alpn = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let connection = UnbufferedClientConnection::new_with_alpn(Arc::clone(&config.inner), name, alpn)?;
-        Ok(Self::new(Connection::Client(Box::new((connection, Secrets::default())))))
+        Ok(Self::new(Connection::Client(Box::new((connection, Secrets::default()))), config.anchors.clone()))
     }
 
     /// The accepting side. `http_alpn`: select among `h2` and `http/1.1`; otherwise no protocol is ever selected.
@@ -61,18 +65,19 @@ impl Session {
     /// # Errors
     /// A configuration that the library refuses.
     pub fn server(config: &ServerConfig, http_alpn: bool) -> Result<Self, TlsError> {
-        let config = if http_alpn { &config.http } else { &config.plain };
-        let connection = UnbufferedServerConnection::new(Arc::clone(config))?;
-        Ok(Self::new(Connection::Server(Box::new((connection, Secrets::default())))))
+        let inner = if http_alpn { &config.http } else { &config.plain };
+        let connection = UnbufferedServerConnection::new(Arc::clone(inner))?;
+        Ok(Self::new(Connection::Server(Box::new((connection, Secrets::default()))), config.anchors.clone()))
     }
 
-    fn new(connection: Connection) -> Self {
+    fn new(connection: Connection, anchors: Option<Arc<Anchors>>) -> Self {
         Self {
             connection: Some(connection),
             established: false,
             peer_closed: false,
             failed: false,
             negotiated: None,
+            anchors,
             control: Vec::new(),
         }
     }
@@ -188,7 +193,8 @@ impl Session {
     /// Takes the keys over from the library.
     fn establish(&mut self) -> Result<(), TlsError> {
         self.established = true;
-        self.negotiated = self.common().and_then(Negotiated::of).map(Box::new);
+        let anchors = self.anchors.take();
+        self.negotiated = self.common().and_then(|common| Negotiated::of(common, anchors.as_deref())).map(Box::new);
         if self.common().and_then(CommonState::protocol_version) != Some(ProtocolVersion::TLSv1_3) {
             return Ok(());
         }

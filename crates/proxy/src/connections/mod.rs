@@ -3,7 +3,7 @@
 
 mod record;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use std::time::SystemTime;
 
 use futures_util::task::AtomicWaker;
-use mutua_identity::Negotiated;
+use mutua_identity::{AnchorName, Negotiated};
 
 pub use record::{Outcome, Record};
 
@@ -134,6 +134,14 @@ impl Connection {
         self.details.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Of a mesh connection: the trust anchor that its peer was verified by, where that is known, and the end of the peer's
+    /// certificate.
+    fn anchored(&self) -> Option<(Option<AnchorName>, SystemTime)> {
+        let details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
+        let tls = details.tls.as_ref().filter(|_| details.outcome == Some(Outcome::Mtls))?;
+        Some((tls.peer_anchor, tls.peer_not_after?))
+    }
+
     /// Cuts the connection. The first reason counts.
     pub fn close(&self, reason: Reason) {
         let _ = self.cut.set(reason);
@@ -236,6 +244,19 @@ impl Connections {
     #[must_use]
     pub fn live(&self) -> Vec<Arc<Connection>> {
         self.lock().values().cloned().collect()
+    }
+
+    /// How many open mesh connections hang on each trust anchor (`None`: it is not known on which), and when the last of the
+    /// peers' certificates ends.
+    #[must_use]
+    pub fn anchored(&self) -> BTreeMap<Option<AnchorName>, (usize, SystemTime)> {
+        let mut all = BTreeMap::new();
+        for (anchor, end) in self.live().iter().filter_map(|connection| connection.anchored()) {
+            let (count, last) = all.entry(anchor).or_insert((0, end));
+            *count += 1;
+            *last = end.max(*last);
+        }
+        all
     }
 
     /// The last finished ones, oldest first, then the open ones.

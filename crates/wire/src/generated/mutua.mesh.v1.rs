@@ -254,6 +254,21 @@ pub struct ProxyReport {
     /// Ports whose server was seen to speak first, to callers without TLS; at most 64.
     #[prost(message, repeated, tag = "13")]
     pub server_first: ::prost::alloc::vec::Vec<ServerFirst>,
+    /// Live mesh connections, by the trust anchor that their peers were verified by; at most 17 entries.
+    #[prost(message, repeated, tag = "14")]
+    pub anchored: ::prost::alloc::vec::Vec<Anchored>,
+}
+/// Live mesh connections whose peers were verified by one trust anchor.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Anchored {
+    /// SHA-256 of the CA's name and key (both DER) as lower-case hex; empty: of all further anchors, or not known which.
+    #[prost(string, tag = "1")]
+    pub anchor: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub connections: u32,
+    /// When the last of the peers' certificates ends, Unix seconds.
+    #[prost(int64, tag = "3")]
+    pub until: i64,
 }
 /// A port whose server speaks first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
