@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
-use mutua_model::read::Inputs;
+use mutua_model::read::{Inputs, Loaded};
 use mutua_model::{Diagnostic, Mesh};
 
-use crate::output::watched;
+use crate::output::{WARN, note, watched};
 
 /// `-f`.
 #[derive(clap::Args)]
@@ -16,26 +16,59 @@ pub struct Files {
     pub files: Vec<PathBuf>,
 }
 
-/// Reads manifests for commands that compute with them: they refuse what `mutua validate` refuses. The texts come back
-/// too, so that lines can be shown.
+/// Reads manifests for commands that compute with them: they refuse what `mutua validate` refuses, and say on stderr
+/// what was passed over though it seems to matter. The texts come back too, so that lines can be shown.
 ///
 /// # Errors
 /// A path that cannot be read, a text that is no YAML, and an input with errors: the message names the first resource
 /// and how many more there are.
 pub fn read_valid(paths: &[PathBuf]) -> anyhow::Result<(Inputs, Mesh)> {
+    let inputs = from_paths(paths)?;
+    let mesh = valid(inputs.load()?)?;
+    Ok((inputs, mesh))
+}
+
+/// The texts of files and folders; a person who is to type them is told.
+///
+/// # Errors
+/// A path that cannot be read.
+pub fn from_paths(paths: &[PathBuf]) -> anyhow::Result<Inputs> {
     if watched() && paths.iter().any(|path| path.as_os_str() == "-") {
-        crate::output::note("reading standard input …");
+        note("reading standard input …");
     }
-    let inputs = Inputs::from_paths(paths)?;
-    let loaded = inputs.load()?;
+    Ok(Inputs::from_paths(paths)?)
+}
+
+/// The mesh of what was read, as for [`read_valid`].
+///
+/// # Errors
+/// As [`read_valid`].
+pub fn valid(loaded: Loaded) -> anyhow::Result<Mesh> {
+    warn_of_passed_over(&loaded);
     let errors: Vec<_> = loaded.errors().collect();
-    let Some(first) = errors.first() else { return Ok((inputs, loaded.mesh)) };
+    let Some(first) = errors.first() else { return Ok(loaded.mesh) };
     let more = match errors.len() - 1 {
         0 => String::new(),
         more => format!(" (and {more} more; `mutua validate` lists them)"),
     };
     bail!("{}{more}", sentence(first));
 }
+
+/// Says on stderr which documents were passed over though they seem to be meant for us: an unknown kind of Istio, a
+/// misspelt one of Kubernetes, a text that is no object.
+pub fn warn_of_passed_over(loaded: &Loaded) {
+    let passed_over: Vec<_> = loaded.warnings().filter(|warning| warning.object.is_none()).collect();
+    for warning in passed_over.iter().take(MOST_WARNED) {
+        note(&format!("{WARN}warning{WARN:#}: {}", sentence(warning)));
+    }
+    if passed_over.len() > MOST_WARNED {
+        let more = passed_over.len() - MOST_WARNED;
+        note(&format!("{WARN}warning{WARN:#}: {more} more were passed over; `mutua validate` lists them"));
+    }
+}
+
+/// So many documents that were passed over are named.
+const MOST_WARNED: usize = 10;
 
 /// A diagnostic in one line: place, object, field, message.
 #[must_use]

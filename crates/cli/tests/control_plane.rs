@@ -49,6 +49,10 @@ fn an_invalid_change_is_told_and_changes_nothing() {
         (select.to_owned(), "PeerAuthentication shop/ports: spec"),
         (istio("a") + &istio("b"), "Istio"),
         ("a: [".to_owned(), "policy.yaml:"),
+        (
+            strict("STRICT").replace("PeerAuthentication", "PeerAuthentcation"),
+            "policy.yaml:2:7: kind: security.istio.io has no kind `PeerAuthentcation`; did you mean `PeerAuthentication`?",
+        ),
     ] {
         plane.write("policy.yaml", &text);
         let line = plane.until("not put into force");
@@ -60,6 +64,17 @@ fn an_invalid_change_is_told_and_changes_nothing() {
     plane.write("policy.yaml", &strict("STRICT"));
     plane.until("generation=2");
     assert!(explain(&plane).contains("\"serverMode\": \"STRICT\""));
+}
+
+#[test]
+fn a_kind_that_istio_does_not_have_is_logged_and_shown() {
+    let mut plane = ControlPlane::start();
+    plane.write("new.yaml", &strict("STRICT").replace("PeerAuthentication", "MeshPolicy"));
+    let told = "new.yaml:2:7: kind: `MeshPolicy` of security.istio.io/v1 is no kind of Istio that Mutua knows; passed over";
+    let line = plane.until("MeshPolicy");
+    assert!(line.contains("WARN") && line.contains(told), "{line}");
+    let status = said(&plane.ask(&["proxy-status"]));
+    assert!(status.contains("Generation 2") && status.contains("Passed over: ") && status.contains(told), "{status}");
 }
 
 #[test]

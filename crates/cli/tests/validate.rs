@@ -253,6 +253,25 @@ fn every_command_names_line_and_field_of_bad_input() {
     }
 }
 
+/// A policy whose kind is misspelt would count as in force for its author: it is an error of every command, with place and
+/// what was meant; what Istio does not have is told on stderr and passed over.
+#[test]
+fn every_command_names_misspelt_kinds() {
+    let misspelt = VALID.replace("kind: PeerAuthentication", "kind: PeerAuthentcation");
+    let unknown = VALID.replace("kind: PeerAuthentication", "kind: MeshPolicy");
+    assert!(misspelt != VALID && unknown != VALID);
+    for (command, code, said) in of_every_command(&misspelt) {
+        let answers = ["validate", "analyze"].contains(&command);
+        assert_eq!(code, Some(if answers { 1 } else { 2 }), "{command}: {said}");
+        assert!(said.contains("bad.yaml:2") && said.contains("did you mean `PeerAuthentication`?"), "{command}: {said}");
+    }
+    for (command, code, said) in of_every_command(&unknown) {
+        assert_ne!(code, Some(2), "{command}: {said}");
+        let told = "`MeshPolicy` of security.istio.io/v1 is no kind of Istio that Mutua knows; passed over";
+        assert!(said.contains("bad.yaml:2:7") && said.contains(told), "{command}: {said}");
+    }
+}
+
 /// Odd input that is no mistake is read like any other, however much there is of it.
 #[test]
 fn every_command_reads_odd_and_large_input() {

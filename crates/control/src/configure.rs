@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mutua_identity::Ca;
+use mutua_model::Severity;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -92,6 +93,7 @@ pub async fn reread<S: Source, K: Sink>(
     configuration.source.in_force(&configuration.reading);
     configuration.source.needed(&parts.world.needed());
     tell(&configuration.sink, parts).await;
+    warn_of(parts);
     loop {
         let event = tokio::select! {
             () = shutdown.cancelled() => return,
@@ -156,6 +158,7 @@ fn apply<S: Source, K: Sink>(
         Ok(changed) => {
             if changed {
                 tracing::info!(generation = parts.world.current().generation, "a new configuration is in force");
+                warn_of(parts);
                 write_roots(&configuration.state, &ca);
             }
             configuration.source.in_force(&reading);
@@ -168,19 +171,28 @@ fn apply<S: Source, K: Sink>(
             tracing::error!(%error, generation, "the configuration is not put into force; what ran keeps running");
             // The first stands in the message above.
             for diagnostic in parts.world.status().diagnostics.iter().skip(1) {
-                tracing::error!(
-                    "{}:{}:{}: {}: {}",
-                    diagnostic.file,
-                    diagnostic.line,
-                    diagnostic.column,
-                    diagnostic.path,
-                    diagnostic.message
-                );
+                tracing::error!("{diagnostic}");
             }
             matches!(error, ApplyError::State(_)).then_some(reading)
         }
     }
 }
+
+/// Logs what is worth knowing about the configuration in force, above all what was passed over.
+fn warn_of(parts: &Parts) {
+    let status = parts.world.status();
+    let warnings = || status.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Warning);
+    for warning in warnings().take(MOST_LOGGED) {
+        tracing::warn!("{warning}");
+    }
+    let more = warnings().count().saturating_sub(MOST_LOGGED);
+    if more > 0 {
+        tracing::warn!(more, "further warnings are left out; `mutua validate` lists them");
+    }
+}
+
+/// So many warnings of one configuration are logged.
+const MOST_LOGGED: usize = 20;
 
 /// Leads the mesh back to what was in force at both ends before the changes under way, through stages as well.
 fn take_back<S: Source, K>(configuration: &mut Configuration<S, K>, parts: &Parts) -> Result<(), NotAborted> {

@@ -8,13 +8,12 @@ use std::process::ExitCode;
 use anyhow::bail;
 use clap::ValueEnum;
 use mutua_model::Severity;
-use mutua_model::read::Inputs;
 use mutua_policy::findings::codes::{self, Code};
 use mutua_policy::findings::{self, Asked, Finding};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::input::Files;
+use crate::input::{Files, from_paths, warn_of_passed_over};
 use crate::output::{self, Format};
 
 /// Arguments of `mutua analyze`.
@@ -84,8 +83,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.files.files.is_empty() {
         bail!("nothing to analyze: name files or folders with -f, or - for standard input; --list explains the codes");
     }
-    let inputs = Inputs::from_paths(&args.files.files)?;
+    let inputs = from_paths(&args.files.files)?;
     let loaded = inputs.load()?;
+    warn_of_passed_over(&loaded);
     let asked = Asked { now: Some(OffsetDateTime::now_utc().unix_timestamp()), include: args.include.clone() };
     let mut findings = findings::analyze_loaded(&loaded, &asked);
     findings.retain(|finding| !args.ignore.contains(&finding.code));

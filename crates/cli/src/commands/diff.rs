@@ -9,7 +9,7 @@ use mutua_model::read::Inputs;
 use mutua_policy::Engine;
 use mutua_policy::compare::{Change, Comparison, compare};
 
-use crate::input::sentence;
+use crate::input::valid;
 use crate::output::{BAD, DIM, Format, GOOD, HEAD, WARN, print, print_value, table};
 
 /// How many clients a line names.
@@ -43,11 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn engine(path: &Path) -> anyhow::Result<Engine> {
-    let loaded = inputs(path)?.load()?;
-    if let Some(first) = loaded.errors().next() {
-        bail!("{}", sentence(first));
-    }
-    Ok(Engine::new(Arc::new(loaded.mesh)))
+    Ok(Engine::new(Arc::new(valid(inputs(path)?.load()?)?)))
 }
 
 /// What is there under that name, else what git has.

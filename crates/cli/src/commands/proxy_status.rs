@@ -25,6 +25,7 @@ struct Proxies {
     generation: u64,
     phase: String,
     rejected: Option<String>,
+    diagnostics: Vec<Diagnostic>,
     not_enforced: Vec<String>,
     proxies: Vec<Proxy>,
 }
@@ -43,6 +44,17 @@ struct Proxy {
     open_connections: Option<u64>,
     drained_by_force: Option<u64>,
     refusals: Vec<Count>,
+}
+
+#[derive(Deserialize)]
+struct Diagnostic {
+    severity: String,
+    object: String,
+    file: String,
+    line: u32,
+    column: u32,
+    path: String,
+    message: String,
 }
 
 #[derive(Deserialize)]
@@ -83,6 +95,7 @@ fn text(answer: &Proxies) -> String {
     if let Some(rejected) = &answer.rejected {
         text.push_str(&format!("{BAD}The newest configuration is not in force:{BAD:#} {rejected}\n"));
     }
+    text.push_str(&passed_over(&answer.diagnostics));
     text.push('\n');
     let rows = answer.proxies.iter().map(row).collect();
     let headings =
@@ -96,6 +109,22 @@ fn text(answer: &Proxies) -> String {
     }
     text
 }
+
+/// What was passed over though it seems to be meant: a document of no known kind.
+fn passed_over(diagnostics: &[Diagnostic]) -> String {
+    let warnings = || diagnostics.iter().filter(|one| one.severity == "warning" && one.object.is_empty());
+    let line = |one: &Diagnostic| {
+        format!("{WARN}Passed over:{WARN:#} {}:{}:{}: {}: {}\n", one.file, one.line, one.column, one.path, one.message)
+    };
+    let more = match warnings().count().saturating_sub(MOST_SHOWN) {
+        0 => String::new(),
+        more => format!("{DIM}… and {more} more documents; `mutua validate` lists them{DIM:#}\n"),
+    };
+    warnings().take(MOST_SHOWN).map(line).collect::<String>() + &more
+}
+
+/// So many documents that were passed over are shown.
+const MOST_SHOWN: usize = 5;
 
 fn phase(phase: &str) -> &str {
     match phase {

@@ -7,7 +7,7 @@ use mutua_model::read::{Inputs, Loaded};
 use mutua_model::{Diagnostic, Severity};
 use serde::Serialize;
 
-use crate::input::Files;
+use crate::input::{Files, from_paths};
 use crate::output::{BAD, DIM, Format, GOOD, HEAD, HINT, WARN, print, print_value, snippet};
 
 /// Arguments of `mutua validate`.
@@ -45,7 +45,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     if files.files.is_empty() {
         bail!("nothing to validate: name files or folders with -f, or - for standard input");
     }
-    let inputs = Inputs::from_paths(&files.files)?;
+    let inputs = from_paths(&files.files)?;
     let loaded = inputs.load()?;
     match output {
         Format::Table => print(&report(&inputs, &loaded))?,

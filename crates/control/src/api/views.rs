@@ -43,6 +43,8 @@ pub struct ProxiesView {
     phase: Phase,
     /// Why the newest content is not in force, when it is not.
     rejected: Option<String>,
+    /// Errors of the newest content, or warnings of the content in force.
+    diagnostics: Vec<DiagnosticView>,
     /// Objects that matter for security, are read, and are not enforced.
     not_enforced: Vec<String>,
     proxies: Vec<ProxyView>,
@@ -148,11 +150,13 @@ pub fn proxies(parts: &Parts) -> ProxiesView {
         seen.entry(member.name.clone()).or_default();
     }
     let revision = parts.world.stage().revision();
+    let status = parts.world.status();
     let proxies = seen.into_iter().map(|(name, proxy)| proxy_view(name, &proxy, revision)).collect();
     ProxiesView {
         generation: snapshot.generation,
         phase: parts.world.stage().phase,
-        rejected: parts.world.status().rejected,
+        rejected: status.rejected,
+        diagnostics: status.diagnostics,
         not_enforced: snapshot.mesh().unenforced.iter().map(|object| object.meta.object.to_string()).collect(),
         proxies,
     }

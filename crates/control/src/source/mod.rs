@@ -10,6 +10,7 @@ pub mod leader;
 pub mod status;
 pub mod watch;
 
+use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -110,6 +111,16 @@ pub struct DiagnosticView {
     pub path: String,
     /// What was found, and what is allowed.
     pub message: String,
+}
+
+impl fmt::Display for DiagnosticView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        for part in [&self.object, &self.path].into_iter().filter(|part| !part.is_empty()) {
+            write!(f, "{part}: ")?;
+        }
+        f.write_str(&self.message)
+    }
 }
 
 impl From<&Diagnostic> for DiagnosticView {

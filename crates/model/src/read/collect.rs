@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::object::{self, Recognised};
+use super::kinds::{self, Mistake, Recognised};
+use super::object;
 use super::report::Report;
 use super::tree::Node;
 use super::{Loaded, certificates, convert, mesh_config, rules, schema};
+use crate::diagnostic::printable;
 use crate::{Authorities, Diagnostic, Kind, Mesh, Meta, Namespace, ObjectRef, Place, Severity, Unenforced};
 
 /// Lists inside lists are unpacked this deep.
@@ -36,15 +38,15 @@ impl Collection {
     }
 
     fn add_within(&mut self, file: &Arc<str>, node: &Node, lists: usize) {
-        match object::recognise(node) {
+        match kinds::recognise(node) {
             Recognised::Known(kind) => self.add_object(kind, file, node),
             Recognised::List if lists < MAX_LISTS => {
                 node.get("items").items().iter().for_each(|item| self.add_within(file, item, lists + 1));
             }
             Recognised::List => self.report_text(Severity::Error, file, node, "lists are nested too deep".to_owned()),
             Recognised::Unknown(kind) => {
-                if let Some(message) = object::probable_mistake(&kind) {
-                    self.report_text(Severity::Warning, file, node, message);
+                if let Some(mistake) = kinds::mistake(node) {
+                    self.report_mistake(file, mistake);
                 }
                 *self.passed_over.entry(kind).or_default() += 1;
             }
@@ -60,6 +62,13 @@ impl Collection {
     fn report_text(&mut self, severity: Severity, file: &Arc<str>, node: &Node, message: String) {
         let place = Place { file: Arc::clone(file), line: node.at.0, column: node.at.1 };
         self.diagnostics.push(Diagnostic { severity, object: None, path: String::new(), place, message });
+    }
+
+    fn report_mistake(&mut self, file: &Arc<str>, mistake: Mistake) {
+        let Mistake { severity, path, at: (line, column), message } = mistake;
+        let place = Place { file: Arc::clone(file), line, column };
+        let message = printable(&message).into_owned();
+        self.diagnostics.push(Diagnostic { severity, object: None, path: path.to_owned(), place, message });
     }
 
     fn add_object(&mut self, kind: Kind, file: &Arc<str>, node: &Node) {

@@ -1,6 +1,6 @@
 //! From files and texts to a [`Mesh`]: YAML, typed objects, and everything that is wrong with them.
 //!
-//! [`Inputs`] holds the texts. [`Inputs::load`] parses them ([`parse`], [`tree`]), recognises objects ([`object`]),
+//! [`Inputs`] holds the texts. [`Inputs::load`] parses them ([`parse`], [`tree`]), recognises objects ([`kinds`], [`object`]),
 //! checks the Istio kinds against their schemas ([`schema`]) and against Istio's own rules ([`rules`]), and makes typed
 //! objects of them ([`convert`]). A text that is no YAML is an [`InputError`]; everything else that is wrong is a
 //! [`Diagnostic`] with its place.
@@ -10,6 +10,7 @@ mod collect;
 mod convert;
 pub mod expectations;
 mod files;
+mod kinds;
 mod manifest;
 mod mesh_config;
 mod object;

@@ -3,69 +3,9 @@
 use std::sync::Arc;
 
 use super::report::Report;
-use super::schema::nearest;
 use super::tree::{At, Node, Value};
 use crate::meta::Owner;
 use crate::{Kind, Labels, Meta, ObjectRef, Places};
-
-/// What a document is.
-pub enum Recognised {
-    /// An object of a kind that Mutua reads.
-    Known(Kind),
-    /// A list of objects.
-    List,
-    /// An object of another kind: `group/Kind`.
-    Unknown(String),
-    /// No object; it says why.
-    No(String),
-}
-
-/// Tells what a document is by its `kind` and `apiVersion`.
-#[must_use]
-pub fn recognise(node: &Node) -> Recognised {
-    if !matches!(node.value, Value::Map(_)) {
-        return Recognised::No(format!(
-            "a Kubernetes object is a mapping with `apiVersion` and `kind`; found {}",
-            node.describe()
-        ));
-    }
-    let (Some(kind), Some(version)) = (node.get("kind").text(), node.get("apiVersion").text()) else {
-        let missing = if node.get("kind").text().is_none() { "kind" } else { "apiVersion" };
-        if let Some(comment) = node.entries().iter().find(|entry| entry.key.starts_with("//") || entry.key.starts_with("/*")) {
-            let sign = &comment.key[..2];
-            return Recognised::No(format!("`{sign}` begins no comment in JSON or YAML: it was read as part of a key"));
-        }
-        if node.get(missing).is_given() {
-            return Recognised::No(format!("`{missing}` must be a text; found {}", node.get(missing).describe()));
-        }
-        return Recognised::No(format!("`{missing}` is missing: every Kubernetes object has `apiVersion` and `kind`"));
-    };
-    let group = version.split_once('/').map_or("", |(group, _)| group);
-    if group.is_empty() && kind == "List" {
-        return Recognised::List;
-    }
-    match Kind::parse(kind).filter(|known| known.group() == group) {
-        Some(known) => Recognised::Known(known),
-        None if group.is_empty() => Recognised::Unknown(kind.to_owned()),
-        None => Recognised::Unknown(format!("{group}/{kind}")),
-    }
-}
-
-/// What was probably meant by an unknown kind (`group/Kind`) of one of Istio's groups: passing over a misspelt policy
-/// without a word would leave its author believing that it is in force.
-#[must_use]
-pub fn probable_mistake(unknown: &str) -> Option<String> {
-    let (group, name) = unknown.split_once('/')?;
-    let of_istio = |group: &str| group.ends_with("istio.io") || group == Kind::Istio.group();
-    if !of_istio(group) {
-        return None;
-    }
-    if let Some(known) = Kind::parse(name).filter(|known| of_istio(known.group())) {
-        return Some(format!("{name} is a kind of {}, not of {group}; passed over", known.group()));
-    }
-    let meant = nearest(name, Kind::all().filter(|kind| kind.group() == group).map(Kind::as_str))?;
-    Some(format!("{group} has no kind `{name}`; did you mean `{meant}`? passed over"))
-}
 
 /// Whether a document has neither `apiVersion` nor `kind`: most likely it is not meant for Kubernetes.
 #[must_use]

@@ -203,18 +203,64 @@ fn other_kinds_are_passed_over_and_counted() {
 }
 
 #[test]
-fn a_misspelt_kind_of_istio_is_a_warning() {
+fn a_misspelt_kind_of_istio_is_an_error_that_says_what_was_meant() {
     let of = |version: &str, kind: &str| {
         let loaded = load(&format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n"));
-        assert_eq!(loaded.mesh.passed_over, 1, "{kind}");
-        loaded.warnings().map(|warning| warning.message.clone()).collect::<Vec<_>>()
+        assert_eq!((loaded.mesh.passed_over, loaded.diagnostics.len()), (1, 1), "{version} {kind}: {loaded:?}");
+        let one = &loaded.diagnostics[0];
+        assert_eq!((one.severity, one.object.is_none()), (Severity::Error, true), "{version} {kind}");
+        format!("{}:{}: {}: {}", one.place.line, one.place.column, one.path, one.message)
     };
-    let text = "security.istio.io has no kind `PeerAuthentification`; did you mean `PeerAuthentication`? passed over";
-    assert_eq!(of("security.istio.io/v1", "PeerAuthentification"), [text]);
-    let text = "PeerAuthentication is a kind of security.istio.io, not of networking.istio.io; passed over";
-    assert_eq!(of("networking.istio.io/v1", "PeerAuthentication"), [text]);
-    assert!(of("networking.istio.io/v1", "ProxyConfig").is_empty());
-    assert!(of("example.org/v1", "PeerAuthentication").is_empty());
+    let meant = "did you mean `PeerAuthentication`?";
+    let expected = format!("2:7: kind: security.istio.io has no kind `PeerAuthentcation`; {meant}");
+    assert_eq!(of("security.istio.io/v1", "PeerAuthentcation"), expected);
+    assert_eq!(of("v1", "peerauthentication"), format!("2:7: kind: `v1` has no kind `peerauthentication`; {meant}"));
+    let both = format!("2:7: kind: `securty.istio.io/v1` has no kind `PeerAuthentification`; {meant}");
+    assert_eq!(of("securty.istio.io/v1", "PeerAuthentification"), both);
+    let sail = "2:7: kind: sailoperator.io has no kind `Itsio`; did you mean `Istio`?";
+    assert_eq!(of("sailoperator.io/v1", "Itsio"), sail);
+    let of_kind = "1:13: apiVersion: PeerAuthentication is a kind of security.istio.io, ";
+    let write = ": `apiVersion: security.istio.io/v1`";
+    let other = format!("{of_kind}not of `networking.istio.io/v1`{write}");
+    assert_eq!(of("networking.istio.io/v1", "PeerAuthentication"), other);
+    for version in ["v1", "security.istio.io", "securty.istio.io/v1", "security.isto.io/v1", "istio.io/v1", "apps/v1"] {
+        let start = if version == "securty.istio.io/v1" { "not of" } else { "there is no" };
+        assert_eq!(of(version, "PeerAuthentication"), format!("{of_kind}{start} `{version}`{write}"), "{version}");
+    }
+    let rule = "1:13: apiVersion: DestinationRule is a kind of networking.istio.io, there is no \
+                `netwroking.istio.i/v1`: `apiVersion: networking.istio.io/v1`";
+    assert_eq!(of("netwroking.istio.i/v1", "DestinationRule"), rule);
+}
+
+#[test]
+fn unknown_kinds_of_istio_and_misspelt_ones_of_kubernetes_are_warned_about_and_others_are_not() {
+    let of = |version: &str, kind: &str| {
+        let loaded = load(&format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: x}}\n"));
+        assert_eq!((loaded.mesh.passed_over, loaded.is_valid()), (1, true), "{version} {kind}");
+        loaded.warnings().map(|one| format!("{}: {}", one.path, one.message)).collect::<Vec<_>>()
+    };
+    let unknown = "kind: `MeshPolicy` of authentication.istio.io/v1alpha1 is no kind of Istio that Mutua knows; passed over";
+    assert_eq!(of("authentication.istio.io/v1alpha1", "MeshPolicy"), [unknown]);
+    assert_eq!(
+        of("networking.istio.io/v1", "ProxyConfg"),
+        ["kind: networking.istio.io has no kind `ProxyConfg`; did you mean `ProxyConfig`?"]
+    );
+    assert_eq!(of("apps/v1", "Deploymnt"), ["kind: Kubernetes has no kind `Deploymnt`; did you mean `Deployment`? passed over"]);
+    assert_eq!(of("v1", "Deployment"), ["apiVersion: Deployment is a kind of apps; this one is passed over"]);
+    for (version, kind) in [
+        ("networking.istio.io/v1beta1", "ProxyConfig"),
+        ("telemetry.istio.io/v1", "Telemetry"),
+        ("sailoperator.io/v1", "IstioCNI"),
+        ("sailoperator.io/v1", "IstioRevision"),
+        ("example.org/v1", "PeerAuthentication"),
+        ("gateway.networking.k8s.io/v1", "Gateway"),
+        ("policy.linkerd.io/v1alpha1", "AuthorizationPolicy"),
+        ("networking.k8s.io/v1", "NetworkPolicy"),
+        ("v1", "Node"),
+        ("v1", "Event"),
+    ] {
+        assert_eq!(of(version, kind), Vec::<String>::new(), "{version} {kind}");
+    }
 }
 
 #[test]

@@ -26,8 +26,11 @@ fn paragraph(inputs: &Inputs, finding: &Finding) -> String {
     if let Some(line) = inputs.line(&finding.file, finding.line).filter(|line| line.chars().count() <= WIDEST) {
         text.push_str(&format!("{HINT}{margin} |\n{} |{HINT:#} {}\n{HINT}{margin} |{HINT:#}\n", finding.line, line.trim_end()));
     }
-    let path = if finding.path.is_empty() { String::new() } else { format!(", {}", finding.path) };
-    text.push_str(&format!("{margin} {HINT}={HINT:#} {}{DIM}{path}{DIM:#}\n", finding.object));
+    // A text of no known kind is no object; its line says all.
+    if !finding.object.is_empty() {
+        let path = if finding.path.is_empty() { String::new() } else { format!(", {}", finding.path) };
+        text.push_str(&format!("{margin} {HINT}={HINT:#} {}{DIM}{path}{DIM:#}\n", finding.object));
+    }
     let mut lines = finding.fix.trim_end().lines();
     let first = lines.next().unwrap_or_default();
     match lines.clone().next() {

@@ -13,8 +13,9 @@ pub fn nearest<'a>(written: &str, known: impl Iterator<Item = &'a str>) -> Optio
     let allowed = (written.chars().count() / 3).clamp(1, 3);
     let distances = known.map(|word| {
         let plain_word = plain(word);
-        let distance = if plain_word == written_plain { 0 } else { edits(&written_plain, &plain_word) };
-        (distance, word)
+        // Each letter too many or too few is one edit at least.
+        let apart = written_plain.chars().count().abs_diff(plain_word.chars().count());
+        (if apart > allowed { apart } else { edits(&written_plain, &plain_word) }, word)
     });
     distances.filter(|(distance, _)| *distance <= allowed).min().map(|(_, word)| word)
 }
