@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use super::kinds::{self, Mistake, Recognised};
 use super::object;
+use super::piece::{Part, Piece, check};
 use super::report::Report;
 use super::tree::Node;
-use super::{Loaded, certificates, convert, mesh_config, rules, schema};
+use super::{Loaded, mesh_config};
 use crate::diagnostic::printable;
-use crate::{Authorities, Diagnostic, Kind, Mesh, Meta, Namespace, ObjectRef, Place, Severity, Unenforced};
+use crate::{Diagnostic, Kind, Mesh, ObjectRef, Place, Severity};
 
 /// Lists inside lists are unpacked this deep.
 const MAX_LISTS: usize = 8;
@@ -75,12 +76,10 @@ impl Collection {
         self.objects += 1;
         let name = object::object_ref(kind, node);
         let mut report = Report::new(file, Some(name.clone()));
-        object::check(kind, node, &mut report);
-        schema::check_object(kind, node, &mut report);
-        rules::check_object(kind, node, &mut report);
+        check(kind, node, &mut report);
         if !self.is_second(&name, file, node, &mut report) {
             let meta = object::meta(name, node, file);
-            self.insert(meta, node, &mut report);
+            self.take(Part::of(meta, node, &mut report));
         }
         self.diagnostics.extend(report.into_diagnostics());
     }
@@ -105,35 +104,16 @@ impl Collection {
         true
     }
 
-    fn insert(&mut self, meta: Meta, node: &Node, report: &mut Report) {
-        let mesh = &mut self.mesh;
-        if let Some(certificates) = certificates::of_object(&meta, node) {
-            mesh.authorities.push(Arc::new(Authorities { meta: meta.clone(), certificates }));
-        }
-        match meta.object.kind {
-            Kind::Namespace => mesh.namespaces.push(Arc::new(Namespace { meta })),
-            Kind::ServiceAccount => mesh.service_accounts.push(Arc::new(meta)),
-            Kind::Service => mesh.services.push(Arc::new(convert::service(meta, node))),
-            Kind::EndpointSlice => mesh.endpoint_slices.push(Arc::new(convert::endpoint_slice(meta, node))),
-            Kind::Pod => mesh.pods.push(Arc::new(convert::pod(meta, node))),
-            Kind::Deployment | Kind::StatefulSet | Kind::DaemonSet | Kind::ReplicaSet | Kind::Job | Kind::CronJob => {
-                mesh.controllers.push(Arc::new(convert::controller(meta, node)));
-            }
-            Kind::PeerAuthentication => mesh.peer_authentications.push(Arc::new(convert::peer_authentication(meta, node))),
-            Kind::DestinationRule => mesh.destination_rules.push(Arc::new(convert::destination_rule(meta, node))),
-            Kind::ServiceEntry => mesh.service_entries.push(Arc::new(convert::service_entry(meta, node))),
-            Kind::WorkloadEntry => mesh.workload_entries.push(Arc::new(convert::workload_entry(meta, node))),
-            Kind::Sidecar => mesh.sidecars.push(Arc::new(convert::sidecar(meta, node))),
-            Kind::Secret => mesh.secrets.push(Arc::new(meta)),
-            Kind::ConfigMap => self.candidates.add_config_map(&meta, node, report),
-            Kind::Istio => self.candidates.add_istio(convert::istio(meta, node)),
-            Kind::AuthorizationPolicy => {
-                mesh.unenforced.push(Arc::new(Unenforced { meta: meta.clone() }));
-                mesh.authorization_policies.push(Arc::new(convert::authorization_policy(meta, node)));
-            }
-            Kind::WorkloadGroup | Kind::RequestAuthentication | Kind::EnvoyFilter | Kind::VirtualService | Kind::Gateway => {
-                mesh.unenforced.push(Arc::new(Unenforced { meta }));
-            }
+    /// Adds an object that was read by itself.
+    pub fn add_piece(&mut self, piece: &Piece) {
+        self.objects += 1;
+        self.take(piece.parts.iter().cloned());
+        self.diagnostics.extend(piece.diagnostics.iter().cloned());
+    }
+
+    fn take(&mut self, parts: impl IntoIterator<Item = Part>) {
+        for part in parts {
+            part.add_to(&mut self.mesh, &mut self.candidates);
         }
     }
 

@@ -23,25 +23,9 @@ impl Candidates {
         self.resources.push(istio);
     }
 
-    /// A ConfigMap, if it is named as istiod's.
-    pub fn add_config_map(&mut self, meta: &Meta, node: &Node, report: &mut Report) {
-        let (name, key) = CONFIG_MAP;
-        let field = node.at_path(&["data", key]);
-        let Some(text) = field.text().filter(|_| meta.name() == name) else { return };
-        // Only a block has the lines and columns of its text.
-        let is_block = matches!(field.value, Value::Scalar { style: Style::Block, .. });
-        let origin = if is_block { field.at } else { (field.at.0, 1) };
-        let mut document = match super::parse::documents(text) {
-            Ok(documents) => documents.into_iter().next().unwrap_or(Node { at: field.at, value: Value::Map(Vec::new()) }),
-            Err(error) => {
-                let at = if is_block { super::tree::shifted(error.at, origin) } else { field.at };
-                return report.error("data/mesh", at, format!("the mesh configuration is no YAML: {}", error.message));
-            }
-        };
-        document.shift(origin);
-        schema::check_mesh_config(&document, "data/mesh", report);
-        rules::check_mesh_config(&document, "data/mesh", report);
-        self.config_maps.push(convert::mesh_config(meta, "data/mesh", &document, meta.namespace()));
+    /// The mesh configuration of a ConfigMap.
+    pub fn add_mesh_config(&mut self, config: MeshConfig) {
+        self.config_maps.push(config);
     }
 
     /// The configuration in force.
@@ -61,6 +45,28 @@ impl Candidates {
         });
         self.config_maps.into_iter().next().unwrap_or_default()
     }
+}
+
+/// The mesh configuration that a ConfigMap holds, if it is named as istiod's.
+pub fn of_config_map(meta: &Meta, node: &Node, report: &mut Report) -> Option<MeshConfig> {
+    let (name, key) = CONFIG_MAP;
+    let field = node.at_path(&["data", key]);
+    let text = field.text().filter(|_| meta.name() == name)?;
+    // Only a block has the lines and columns of its text.
+    let is_block = matches!(field.value, Value::Scalar { style: Style::Block, .. });
+    let origin = if is_block { field.at } else { (field.at.0, 1) };
+    let mut document = match super::parse::documents(text) {
+        Ok(documents) => documents.into_iter().next().unwrap_or(Node { at: field.at, value: Value::Map(Vec::new()) }),
+        Err(error) => {
+            let at = if is_block { super::tree::shifted(error.at, origin) } else { field.at };
+            report.error("data/mesh", at, format!("the mesh configuration is no YAML: {}", error.message));
+            return None;
+        }
+    };
+    document.shift(origin);
+    schema::check_mesh_config(&document, "data/mesh", report);
+    rules::check_mesh_config(&document, "data/mesh", report);
+    Some(convert::mesh_config(meta, "data/mesh", &document, meta.namespace()))
 }
 
 fn undecided(resources: &[Istio], second: &Meta) -> Diagnostic {

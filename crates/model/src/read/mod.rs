@@ -15,6 +15,7 @@ mod manifest;
 mod mesh_config;
 mod object;
 mod parse;
+mod piece;
 mod report;
 mod rules;
 mod schema;
@@ -23,6 +24,7 @@ mod tree;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+pub use self::piece::Piece;
 use crate::diagnostic::printable;
 use crate::{Diagnostic, Mesh, Place, Severity};
 
@@ -96,6 +98,14 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// What these objects are together. The same objects in another order make the same mesh.
+    #[must_use]
+    pub fn of<'p>(pieces: impl IntoIterator<Item = &'p Piece>) -> Self {
+        let mut collection = collect::Collection::default();
+        pieces.into_iter().for_each(|piece| collection.add_piece(piece));
+        collection.finish(0)
+    }
+
     /// The diagnostics that make the input invalid.
     pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
         self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error)

@@ -57,6 +57,29 @@ pub struct Entry {
 static ABSENT: Node = Node { at: (0, 0), value: Value::List(Vec::new()) };
 
 impl Node {
+    /// A JSON value, which no text holds: every place is line 0.
+    #[must_use]
+    pub fn of_json(value: &serde_json::Value) -> Self {
+        use serde_json::Value as Json;
+        let scalar = |text: String, style| Value::Scalar { text: text.into_boxed_str(), style };
+        let value = match value {
+            Json::Null => scalar("null".to_owned(), Style::Plain),
+            Json::Bool(value) => scalar(value.to_string(), Style::Plain),
+            Json::Number(value) => scalar(value.to_string(), Style::Plain),
+            Json::String(text) => scalar(text.clone(), Style::Quoted),
+            Json::Array(items) => Value::List(items.iter().map(Self::of_json).collect()),
+            Json::Object(map) => {
+                let entry = |(key, value): (&String, &Json)| Entry {
+                    key: key.as_str().into(),
+                    at: (0, 0),
+                    node: Self::of_json(value),
+                };
+                Value::Map(map.iter().map(entry).collect())
+            }
+        };
+        Self { at: (0, 0), value }
+    }
+
     /// Whether this stands for a field that is not there.
     #[must_use]
     pub fn is_absent(&self) -> bool {
@@ -240,6 +263,10 @@ pub fn shortened(text: &str) -> String {
 /// Where a place of a text within a text is in the outer one.
 #[must_use]
 pub fn shifted((line, column): At, origin: At) -> At {
+    if origin.0 == 0 {
+        // The outer text has no lines.
+        return (0, 0);
+    }
     (line.saturating_add(origin.0).saturating_sub(1), column.saturating_add(origin.1).saturating_sub(1))
 }
 
