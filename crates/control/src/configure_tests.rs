@@ -6,7 +6,7 @@ use mutua_model::{Diagnostic, Mesh, Place, Severity};
 use tokio::sync::{mpsc, watch};
 
 use super::*;
-use crate::source::{Rejected, SinkError, Status};
+use crate::source::{First, Rejected, SinkError, Status};
 
 /// A source that says what it is told to say, and keeps what it hears.
 struct Scripted {
@@ -17,6 +17,10 @@ struct Scripted {
 impl Source for Scripted {
     fn name(&self) -> String {
         "a script".to_owned()
+    }
+
+    async fn first(&mut self) -> Result<First, Rejected> {
+        Ok(First { reading: self.next().await, rejected: None, before: crate::world::Before::default() })
     }
 
     async fn next(&mut self) -> Reading {
@@ -34,8 +38,8 @@ impl Source for Scripted {
         let _ = self.heard.send(format!("keep {}", reading.digest));
     }
 
-    fn needed(&mut self, digests: &[String]) {
-        let _ = self.heard.send(format!("needed {}", digests.join(" ")));
+    fn needed(&mut self, contents: &[String]) {
+        let _ = self.heard.send(format!("needed {}", contents.join(" ")));
     }
 
     fn give_up(&mut self, back_to: &str) -> Result<Reading, NoWayBack> {
@@ -53,7 +57,7 @@ impl Sink for Shown {
 }
 
 fn valid(digest: &str) -> Reading {
-    Reading { mesh: Ok(Arc::new(Mesh::default())), digest: digest.to_owned(), warnings: Vec::new() }
+    Reading { mesh: Ok(Arc::new(Mesh::default())), digest: digest.to_owned(), content: digest.to_owned(), warnings: Vec::new() }
 }
 
 fn invalid(digest: &str) -> Reading {
@@ -65,7 +69,7 @@ fn invalid(digest: &str) -> Reading {
         message: "wrong".to_owned(),
     };
     let rejected = Rejected { summary: "1 error".to_owned(), errors: vec![error] };
-    Reading { mesh: Err(rejected), digest: digest.to_owned(), warnings: Vec::new() }
+    Reading { mesh: Err(rejected), digest: digest.to_owned(), content: digest.to_owned(), warnings: Vec::new() }
 }
 
 #[tokio::test]

@@ -24,8 +24,9 @@ pub mod settings;
 pub mod sign;
 pub mod source;
 pub mod start;
+mod start_error;
 pub mod state;
 pub mod world;
 
 pub use settings::Settings;
-pub use start::{ControlPlane, Parts, StartError, run};
+pub use start::{ControlPlane, Parts, StartError, run, run_on};

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use mutua_identity::Compliance;
 
-/// The arguments of a standalone control plane.
+/// The arguments of a control plane.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Settings {
-    /// The folder of YAML that describes the mesh; it is watched, and a valid change is in force at once
+    /// The folder of YAML that describes a standalone mesh; it is watched, and a valid change is in force at once
     #[arg(long, value_name = "DIR")]
-    pub config: PathBuf,
+    pub config: Option<PathBuf>,
     /// The folder for everything that must survive a restart: root key, generation, join tokens; made with mode 0700
     #[arg(long, env = "MUTUA_STATE", value_name = "DIR")]
     pub state: PathBuf,

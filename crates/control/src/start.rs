@@ -12,7 +12,7 @@ use mutua_wire::certificate::istio_certificate_service_server::IstioCertificateS
 use mutua_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use mutua_wire::mesh::mesh_report_server::MeshReportServer;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Mutex, Notify, mpsc};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -28,18 +28,19 @@ use crate::report::Reports;
 use crate::rollout::{self, Rollouts};
 use crate::settings::{MAX_LEAF_TTL, MIN_LEAF_TTL, Settings};
 use crate::sign::issued::IssuedLeaves;
-use crate::sign::own::{Own, OwnError, own_names};
+use crate::sign::own::{Own, own_names};
 use crate::sign::remembered::Remembered;
 use crate::sign::reroot;
 use crate::sign::rotation::{self, Rotation};
 use crate::sign::service::{LeafTtl, Signer};
 use crate::sign::tokens::Tokens;
-use crate::source::folder::{First, FolderSource};
-use crate::source::leader::{FileLeader, FileLease};
+use crate::source::folder::FolderSource;
+use crate::source::leader::FileLeader;
 use crate::source::status::StatusFile;
-use crate::source::{Leader, LeaderError, Rejected, Source};
-use crate::state::{PUBLIC, StateDir, StateError};
-use crate::world::{ApplyError, Trust, World};
+use crate::source::{First, Leader, Lease, Platform, Rejected, Sink, Source};
+pub use crate::start_error::StartError;
+use crate::state::{PUBLIC, StateDir};
+use crate::world::{Trust, World};
 
 /// The root bundle for clients to begin with, in the state folder.
 pub const ROOT_FILE: &str = "root-cert.pem";
@@ -51,65 +52,6 @@ const DEFAULT_LEAF_TTL: Duration = Duration::from_secs(24 * 3600);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How often old join tokens are cleared away.
 const TOKEN_SWEEP: Duration = Duration::from_secs(600);
-
-/// Why the control plane does not run. Each says what to do in one sentence.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The state folder.
-    #[error(transparent)]
-    State(#[from] StateError),
-    /// The lock in the state folder.
-    #[error(transparent)]
-    Leader(#[from] LeaderError),
-    /// Invalid configuration, and no state from before that could be kept.
-    #[error("{}", describe(.0))]
-    Config(Rejected),
-    /// The configuration cannot be put into force.
-    #[error(transparent)]
-    Apply(#[from] ApplyError),
-    /// The signing CA.
-    #[error("the signing CA: {0}")]
-    Ca(#[from] mutua_identity::IdentityError),
-    /// The trust domain of the mesh configuration.
-    #[error("meshConfig.trustDomain: {0}")]
-    TrustDomain(#[from] mutua_identity::SpiffeIdError),
-    /// The control plane's own certificate.
-    #[error(transparent)]
-    Own(#[from] OwnError),
-    /// The address for proxies.
-    #[error("the control plane cannot listen on {address}: {source} (--listen chooses another address)")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// The operating system's answer.
-        source: std::io::Error,
-    },
-    /// The API.
-    #[error(transparent)]
-    Api(#[from] api::BindError),
-    /// The root of the state folder, or the change of it that was under way.
-    #[error("the root in the state folder: {0}")]
-    Rotation(#[from] rotation::RotationError),
-    /// `--leaf-ttl` is out of bounds.
-    #[error("--leaf-ttl: a certificate lives between 2s and 90 days")]
-    LeafTtl,
-    /// A listener failed while running.
-    #[error("{what}: {reason}")]
-    Stopped {
-        /// Which part.
-        what: &'static str,
-        /// Why.
-        reason: String,
-    },
-}
-
-fn describe(rejected: &Rejected) -> String {
-    let mut text = rejected.summary.clone();
-    for error in rejected.errors.iter().take(20) {
-        text.push_str(&format!("\n  {}: {}", error.place, error.message));
-    }
-    text
-}
 
 /// What the parts of a running control plane share.
 pub struct Parts {
@@ -174,7 +116,8 @@ pub struct ControlPlane {
     pub parts: Arc<Parts>,
     tasks: JoinSet<Result<(), StartError>>,
     shutdown: CancellationToken,
-    _lease: FileLease,
+    /// The lead, until the last part has stopped.
+    _lease: Arc<dyn Send + Sync>,
 }
 
 /// Runs a standalone control plane until `shutdown`.
@@ -182,7 +125,26 @@ pub struct ControlPlane {
 /// # Errors
 /// It cannot start, or one of its listeners fails.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<(), StartError> {
-    let starting = Box::pin(ControlPlane::start(settings, shutdown.clone()));
+    until_stopped(Box::pin(ControlPlane::start(settings, shutdown.clone())), shutdown).await
+}
+
+/// Runs a control plane that stands on `platform` until `shutdown`.
+///
+/// # Errors
+/// It cannot start, one of its listeners fails, or it loses the lead.
+pub async fn run_on<S: Source, K: Sink, L: Leader>(
+    settings: Settings,
+    state: Arc<StateDir>,
+    platform: Platform<S, K, L>,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
+    until_stopped(Box::pin(ControlPlane::start_on(settings, state, platform, shutdown.clone())), shutdown).await
+}
+
+async fn until_stopped(
+    starting: impl Future<Output = Result<ControlPlane, StartError>>,
+    shutdown: CancellationToken,
+) -> Result<(), StartError> {
     let running = tokio::select! {
         started = starting => started?,
         () = shutdown.cancelled() => return Ok(()),
@@ -197,14 +159,33 @@ impl ControlPlane {
     /// # Errors
     /// A part cannot start; nothing listens then.
     pub async fn start(settings: Settings, shutdown: CancellationToken) -> Result<Self, StartError> {
+        let folder = settings.config.clone().ok_or(StartError::NoConfiguration)?;
+        let state = Arc::new(StateDir::open(&settings.state)?);
+        let platform = Platform {
+            source: FolderSource::new(&folder, Arc::clone(&state)),
+            sink: StatusFile::new(Arc::clone(&state)),
+            leader: FileLeader::new(&state),
+        };
+        Self::start_on(settings, state, platform, shutdown).await
+    }
+
+    /// As [`ControlPlane::start`], on what a platform gives.
+    ///
+    /// # Errors
+    /// A part cannot start; nothing listens then.
+    pub async fn start_on<S: Source, K: Sink, L: Leader>(
+        settings: Settings,
+        state: Arc<StateDir>,
+        platform: Platform<S, K, L>,
+        shutdown: CancellationToken,
+    ) -> Result<Self, StartError> {
         if !(MIN_LEAF_TTL..=MAX_LEAF_TTL).contains(&settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL)) {
             return Err(StartError::LeafTtl);
         }
-        let state = Arc::new(StateDir::open(&settings.state)?);
-        let lease = FileLeader::new(&state)
-            .lead(|who| tracing::warn!(who, state = %state.path().display(), "another control plane leads on this state folder; waiting"))
-            .await?;
-        let mut source = FolderSource::new(&settings.config, Arc::clone(&state));
+        let Platform { mut source, sink, leader } = platform;
+        let name = source.name();
+        let waiting = |who: &str| tracing::warn!(who, source = name, "another control plane leads; waiting");
+        let lease = Arc::new(Mutex::new(leader.lead(waiting).await?));
         let First { reading, rejected, before } = source.first().await.map_err(StartError::Config)?;
         let Ok(mesh) = &reading.mesh else { return Err(StartError::Config(Rejected::default())) };
         let trust_domain = TrustDomain::new(&mesh.config.trust_domain)?;
@@ -229,8 +210,16 @@ impl ControlPlane {
         let parts = Arc::new(parts);
         let mut tasks = JoinSet::new();
         spawn_servers(&mut tasks, &parts, &settings, (tcp, bound), &shutdown);
-        let configuration = Configuration { source, sink: StatusFile::new(Arc::clone(&state)), reading, state, aborts };
+        let configuration = Configuration { source, sink, reading, state, aborts };
         spawn_keepers(&mut tasks, &parts, &settings, configuration, &shutdown);
+        let (held, stop) = (Arc::clone(&lease), shutdown.clone());
+        tasks.spawn(async move {
+            let mut held = held.lock().await;
+            tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                lost = held.lost() => Err(StartError::Leader(lost)),
+            }
+        });
         let generation = parts.world.current().generation;
         tracing::info!(%listen, %api, generation, "the control plane is ready");
         Ok(Self { listen, api, socket, root_file, parts, tasks, shutdown, _lease: lease })
@@ -340,11 +329,11 @@ fn spawn_servers(
     });
 }
 
-fn spawn_keepers(
+fn spawn_keepers<S: Source, K: Sink>(
     tasks: &mut JoinSet<Result<(), StartError>>,
     parts: &Arc<Parts>,
     settings: &Settings,
-    configuration: Configuration<FolderSource, StatusFile>,
+    configuration: Configuration<S, K>,
     shutdown: &CancellationToken,
 ) {
     let (keeper, stop) = (Arc::clone(&parts.keeper), shutdown.clone());

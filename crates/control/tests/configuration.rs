@@ -73,7 +73,7 @@ async fn refused(change: impl FnOnce(&tempfile::TempDir, &mut mutua_control::set
 
 #[tokio::test]
 async fn bad_starts_are_one_clear_error() {
-    let error = refused(|folder, settings| settings.config = folder.path().join("nowhere")).await;
+    let error = refused(|folder, settings| settings.config = Some(folder.path().join("nowhere"))).await;
     assert!(matches!(error, StartError::Config(_)) && error.to_string().contains("nowhere"), "{error}");
     let error = refused(|folder, _| std::fs::write(folder.path().join("config/wrong.yaml"), WRONG).expect("written")).await;
     assert!(error.to_string().contains("wrong.yaml:4") && error.to_string().contains("STRCT"), "{error}");

@@ -64,7 +64,7 @@ async fn the_compliance_policy_and_tls_defaults_reach_every_proxy() {
     ] {
         let mesh = Mesh::with(|settings| {
             settings.compliance_policy = name.to_owned();
-            std::fs::write(settings.config.join("istio.yaml"), istio).expect("written");
+            std::fs::write(settings.config.as_ref().expect("a folder").join("istio.yaml"), istio).expect("written");
         })
         .await;
         let front = mesh.join("shop/front").await;

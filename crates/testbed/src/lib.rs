@@ -4,6 +4,7 @@
 //! - [`wire`]: resources as the control plane would send them.
 //! - [`plane`]: a control plane that does what the test says, over the true protocols; [`member`]: a sidecar that follows it.
 //! - [`envoy`]: stock Envoy. [`grpc`]: a gRPC server and its callers.
+//! - [`kubernetes`]: a small API server of Kubernetes over HTTP.
 //! - [`pki`]: a plugged-in CA with revocation lists, by openssl.
 //! - [`peers`]: callers, of the mesh and foreign; [`hello`]: ClientHellos that no library would send.
 
@@ -13,6 +14,7 @@ pub mod cases;
 pub mod envoy;
 pub mod grpc;
 pub mod hello;
+pub mod kubernetes;
 pub mod member;
 pub mod mesh;
 pub mod peers;

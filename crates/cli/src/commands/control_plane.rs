@@ -1,4 +1,4 @@
-//! `mutua control-plane`: a standalone mesh's control plane, from a folder of YAML.
+//! `mutua control-plane`: a mesh's control plane, from a folder of YAML or a Kubernetes cluster.
 
 use std::process::ExitCode;
 
@@ -12,6 +12,8 @@ use crate::logging;
 #[derive(clap::Args)]
 pub struct Args {
     #[command(flatten)]
+    cluster: mutua_kubernetes::Cluster,
+    #[command(flatten)]
     settings: mutua_control::settings::Settings,
 }
 
@@ -22,7 +24,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         cancel_on_signal(shutdown.clone())?;
-        Box::pin(mutua_control::run(args.settings, shutdown)).await?;
+        if args.cluster.kubernetes {
+            Box::pin(mutua_kubernetes::run(&args.cluster, args.settings, shutdown)).await?;
+        } else {
+            Box::pin(mutua_control::run(args.settings, shutdown)).await?;
+        }
         anyhow::Ok(())
     });
     // Reading a folder may hang on a dead file system; it does not hold up the end.

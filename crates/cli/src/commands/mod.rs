@@ -27,7 +27,7 @@ mod validate;
 pub enum Command {
     /// The whole mesh on this machine: walks through the modes and proves each on the wire
     Demo(demo::Args),
-    /// Run the control plane of a standalone mesh, from a folder of YAML
+    /// Run the control plane of a mesh, from a folder of YAML or a Kubernetes cluster
     ControlPlane(control_plane::Args),
     /// Run the sidecar of one workload
     Proxy(proxy::Args),

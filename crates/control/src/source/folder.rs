@@ -9,19 +9,9 @@ use mutua_model::{Diagnostic, Severity};
 use super::content::Content;
 use super::kept::{KeptContents, Mark};
 use super::watch::Watch;
-use super::{NoWayBack, Reading, Rejected, Source};
+use super::{First, NoWayBack, Reading, Rejected, Source};
 use crate::state::{StateDir, StateError};
 use crate::world::Before;
-
-/// What a folder's control plane begins with.
-pub struct First {
-    /// What to put into force.
-    pub reading: Reading,
-    /// Why that is not the folder's content.
-    pub rejected: Option<Rejected>,
-    /// What was in force before.
-    pub before: Before,
-}
 
 /// A watched folder.
 pub struct FolderSource {
@@ -47,24 +37,6 @@ impl FolderSource {
             content: None,
             given: None,
             stale: true,
-        }
-    }
-
-    /// The reading to begin with: the folder's, or, when that is invalid or was given up, the last that was in force.
-    ///
-    /// # Errors
-    /// The folder is invalid, and nothing was ever in force on this state folder.
-    pub async fn first(&mut self) -> Result<First, Rejected> {
-        let before = Before { readings: self.kept.all().iter().map(parse).collect() };
-        let last = self.marked(Mark::Last);
-        let last = before.readings.iter().find(|reading| Some(&reading.digest) == last.as_ref()).cloned();
-        let reading = self.next().await;
-        let given_up = self.marked(Mark::GivenUp).as_ref() == Some(&reading.digest);
-        let wrong = reading.mesh.as_ref().err().cloned().or_else(|| given_up.then(Rejected::given_up));
-        match (wrong, last) {
-            (None, _) => Ok(First { reading, rejected: None, before }),
-            (rejected, Some(last)) if last.mesh.is_ok() => Ok(First { reading: last, rejected, before }),
-            (Some(rejected), _) => Err(rejected),
         }
     }
 
@@ -110,6 +82,20 @@ impl Source for FolderSource {
         format!("folder {}", self.root.display())
     }
 
+    async fn first(&mut self) -> Result<First, Rejected> {
+        let before = Before { readings: self.kept.all().iter().map(parse).collect() };
+        let last = self.marked(Mark::Last);
+        let last = before.readings.iter().find(|reading| Some(&reading.digest) == last.as_ref()).cloned();
+        let reading = self.next().await;
+        let given_up = self.marked(Mark::GivenUp).as_ref() == Some(&reading.digest);
+        let wrong = reading.mesh.as_ref().err().cloned().or_else(|| given_up.then(Rejected::given_up));
+        match (wrong, last) {
+            (None, _) => Ok(First { reading, rejected: None, before }),
+            (rejected, Some(last)) if last.mesh.is_ok() => Ok(First { reading: last, rejected, before }),
+            (Some(rejected), _) => Err(rejected),
+        }
+    }
+
     async fn next(&mut self) -> Reading {
         loop {
             if !self.stale {
@@ -142,8 +128,8 @@ impl Source for FolderSource {
         }
     }
 
-    fn needed(&mut self, digests: &[String]) {
-        let needed: Vec<String> = digests.iter().cloned().chain(self.marked(Mark::Last)).collect();
+    fn needed(&mut self, contents: &[String]) {
+        let needed: Vec<String> = contents.iter().cloned().chain(self.marked(Mark::Last)).collect();
         if let Err(error) = self.kept.retain(&needed) {
             tracing::warn!(%error, "configuration that nobody needs any more is not removed");
         }
@@ -161,15 +147,17 @@ impl Source for FolderSource {
 
 fn unreadable(why: &str) -> Reading {
     let rejected = Rejected { summary: why.to_owned(), errors: Vec::new() };
-    Reading { mesh: Err(rejected), digest: format!("unreadable: {why}"), warnings: Vec::new() }
+    let digest = format!("unreadable: {why}");
+    Reading { mesh: Err(rejected), content: digest.clone(), digest, warnings: Vec::new() }
 }
 
 /// Reads the texts. What is invalid anywhere keeps all of it from coming into force.
 fn parse(content: &Content) -> Reading {
+    let digest = content.digest();
     let texts = content.files.iter().map(|file| (file.path.clone(), file.text.clone()));
     let loaded = match Inputs::from_texts(texts).load() {
         Ok(loaded) => loaded,
-        Err(error) => return Reading { digest: content.digest(), ..unreadable(&error.to_string()) },
+        Err(error) => return Reading { content: digest.clone(), digest, ..unreadable(&error.to_string()) },
     };
     let (errors, rest): (Vec<Diagnostic>, Vec<Diagnostic>) =
         loaded.diagnostics.into_iter().partition(|diagnostic| diagnostic.severity == Severity::Error);
@@ -178,7 +166,7 @@ fn parse(content: &Content) -> Reading {
         Some(first) => Err(Rejected { summary: summary(first, errors.len()), errors }),
     };
     let warnings = rest.into_iter().filter(|diagnostic| diagnostic.severity == Severity::Warning).collect();
-    Reading { mesh, digest: content.digest(), warnings }
+    Reading { mesh, content: digest.clone(), digest, warnings }
 }
 
 fn summary(first: &Diagnostic, count: usize) -> String {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::{Leader, LeaderError};
+use super::{Leader, LeaderError, Lease};
 use crate::state::StateDir;
 
 const FILE: &str = "leader.lock";
@@ -36,7 +36,7 @@ impl FileLeader {
     }
 
     fn failed(&self, source: std::io::Error) -> LeaderError {
-        LeaderError { path: self.path.clone(), source }
+        LeaderError { what: format!("the lock file {}", self.path.display()), source: source.into() }
     }
 }
 
@@ -60,6 +60,13 @@ impl Leader for FileLeader {
         }
         note_holder(&mut file).map_err(|source| self.failed(source))?;
         Ok(FileLease { _file: file })
+    }
+}
+
+impl Lease for FileLease {
+    async fn lost(&mut self) -> LeaderError {
+        // The operating system takes no lock away.
+        std::future::pending().await
     }
 }
 

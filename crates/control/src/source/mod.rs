@@ -16,15 +16,30 @@ use std::sync::Arc;
 
 use mutua_model::{Diagnostic, Mesh};
 
+use crate::world::Before;
+
 /// One look at a source.
 #[derive(Clone, Debug)]
 pub struct Reading {
     /// What it holds, or why that cannot be used. With an error, the last good state stays in force.
     pub mesh: Result<Arc<Mesh>, Rejected>,
-    /// A hash of the content, so that a restart over unchanged content keeps its generation.
+    /// A hash of all of it, so that a restart over unchanged content keeps its generation.
     pub digest: String,
+    /// Names what users have configured in it: what the source keeps, and can go back to. What merely exists (running pods)
+    /// a source may leave out.
+    pub content: String,
     /// What is worth knowing about a state that is used: warnings.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// What a control plane begins with.
+pub struct First {
+    /// What to put into force.
+    pub reading: Reading,
+    /// Why that is not what the source holds now.
+    pub rejected: Option<Rejected>,
+    /// What was in force before.
+    pub before: Before,
 }
 
 /// Why a source cannot go back to a reading.
@@ -62,6 +77,13 @@ pub trait Source: Send + 'static {
     /// The name for people (`folder /etc/mutua`).
     fn name(&self) -> String;
 
+    /// The reading to begin with: what the source holds, or, when that is invalid or was given up, the last that was in
+    /// force.
+    ///
+    /// # Errors
+    /// What it holds is invalid, and nothing was ever in force on this state folder.
+    fn first(&mut self) -> impl Future<Output = Result<First, Rejected>> + Send;
+
     /// The first reading at once; after that, waits for a change. Readings that follow each other quickly are merged.
     fn next(&mut self) -> impl Future<Output = Reading> + Send;
 
@@ -71,10 +93,10 @@ pub trait Source: Send + 'static {
     /// Told when a reading has come into force.
     fn in_force(&mut self, reading: &Reading);
 
-    /// Told which readings, by their digests, some end of some connection may follow still.
-    fn needed(&mut self, digests: &[String]);
+    /// Told which readings, by their content, some end of some connection may follow still.
+    fn needed(&mut self, contents: &[String]);
 
-    /// Gives up what it holds now for a reading that is needed still, by its digest: that one is as if it had been read
+    /// Gives up what it holds now for a reading that is needed still, by its content: that one is as if it had been read
     /// last, and what is given up comes back only with a change of the source.
     ///
     /// # Errors
@@ -149,12 +171,15 @@ pub trait Sink: Send + Sync + 'static {
 /// A status that could not be written.
 #[derive(Debug, thiserror::Error)]
 #[error("the status cannot be written: {0}")]
-pub struct SinkError(#[from] pub crate::state::StateError);
+pub struct SinkError(#[source] pub BoxError);
+
+/// Any error of a platform.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Decides which of several control planes works on one state.
 pub trait Leader: Send + Sync + 'static {
     /// What holds the lead: dropping it gives it up.
-    type Lease: Send + 'static;
+    type Lease: Lease;
 
     /// Waits until this control plane leads. While somebody else does, `waiting` is called once with who that is.
     ///
@@ -163,12 +188,28 @@ pub trait Leader: Send + Sync + 'static {
     fn lead(&self, waiting: impl Fn(&str) + Send) -> impl Future<Output = Result<Self::Lease, LeaderError>> + Send;
 }
 
-/// Why the lead cannot be asked for.
+/// The lead, held.
+pub trait Lease: Send + 'static {
+    /// Returns when the lead is lost; the control plane stops then.
+    fn lost(&mut self) -> impl Future<Output = LeaderError> + Send;
+}
+
+/// Why the lead cannot be asked for, or was lost.
 #[derive(Debug, thiserror::Error)]
-#[error("the lock file {}: {source}", path.display())]
+#[error("{what}: {source}")]
 pub struct LeaderError {
-    /// The lock file.
-    pub path: std::path::PathBuf,
-    /// The operating system's answer.
-    pub source: std::io::Error,
+    /// What decides on the lead.
+    pub what: String,
+    /// What happened to it.
+    pub source: BoxError,
+}
+
+/// What a control plane stands on.
+pub struct Platform<S, K, L> {
+    /// Where configuration comes from.
+    pub source: S,
+    /// Where its status goes.
+    pub sink: K,
+    /// Who leads.
+    pub leader: L,
 }

@@ -25,6 +25,6 @@ impl StatusFile {
 impl Sink for StatusFile {
     async fn write(&self, status: &Status) -> Result<(), SinkError> {
         let content = serde_json::to_vec_pretty(status).expect("a status of strings and numbers has a JSON form");
-        Ok(self.state.write(FILE, &content, PRIVATE)?)
+        self.state.write(FILE, &content, PRIVATE).map_err(|error| SinkError(error.into()))
     }
 }

@@ -97,7 +97,7 @@ impl World {
             Some(before) => before.generation + 1,
             None => 1,
         };
-        let target = Arc::new(Snapshot::new(generation, valid(reading)?, &reading.digest, trust.clone())?);
+        let target = Arc::new(Snapshot::new(generation, valid(reading)?, &reading.content, trust.clone())?);
         let resumed = recorded.filter(|_| staged).and_then(|recorded| resume(&recorded, &target, &digest, before));
         let stage = resumed.unwrap_or_else(|| Stage::complete(target));
         record(&state, &stage, &digest)?;
@@ -145,7 +145,7 @@ impl World {
             return Ok(false);
         }
         let generation = generation + 1;
-        let target = Arc::new(Snapshot::new(generation, mesh, &reading.digest, trust.clone())?);
+        let target = Arc::new(Snapshot::new(generation, mesh, &reading.content, trust.clone())?);
         let next = if self.staged { stage.toward(target) } else { Stage::complete(target) };
         record(&self.state, &next, &digest)?;
         *known = digest;
@@ -173,7 +173,7 @@ impl World {
         }
     }
 
-    /// The readings, by their digests, that some end of some connection may follow.
+    /// The readings, by their content, that some end of some connection may follow.
     #[must_use]
     pub fn needed(&self) -> Vec<String> {
         let stage = self.stage();
@@ -223,7 +223,7 @@ fn resume(recorded: &Recorded, target: &Arc<Snapshot>, digest: &str, before: &Be
         if unchanged && *content == target.content {
             return Some(Arc::clone(target));
         }
-        let reading = before.readings.iter().find(|reading| reading.digest == *content)?;
+        let reading = before.readings.iter().find(|reading| reading.content == *content)?;
         let mesh = reading.mesh.clone().ok()?;
         Snapshot::new(recorded.generation, mesh, content, target.trust.clone()).ok().map(Arc::new)
     };

@@ -36,7 +36,7 @@ pub struct Member {
 /// Configuration and registry at one moment, with everything derived from them.
 #[derive(Debug)]
 pub struct Snapshot {
-    /// The digest of the reading that it is made of.
+    /// The content of the reading that it is made of.
     pub content: String,
     /// Its number: each change has a higher one, also across restarts.
     pub generation: u64,

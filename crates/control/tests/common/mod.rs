@@ -40,7 +40,7 @@ pub struct Mesh {
 
 pub fn settings(folder: &Path) -> Settings {
     Settings {
-        config: folder.join("config"),
+        config: Some(folder.join("config")),
         state: folder.join("state"),
         listen: "127.0.0.1:0".parse().expect("an address"),
         ca_dir: None,

@@ -74,7 +74,7 @@ fn plane() -> Plane {
 
 fn settings(folder: &Path) -> Settings {
     Settings {
-        config: folder.join("config"),
+        config: Some(folder.join("config")),
         state: folder.join("state"),
         listen: "127.0.0.1:0".parse().unwrap(),
         ca_dir: None,

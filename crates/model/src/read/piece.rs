@@ -99,9 +99,7 @@ impl Part {
             Kind::WorkloadEntry => Some(Self::WorkloadEntry(Arc::new(convert::workload_entry(meta, node)))),
             Kind::Sidecar => Some(Self::Sidecar(Arc::new(convert::sidecar(meta, node)))),
             Kind::Secret => Some(Self::Secret(Arc::new(meta))),
-            Kind::ConfigMap => {
-                mesh_config::of_config_map(&meta, node, report).map(|config| Self::MeshConfig(Arc::new(config)))
-            }
+            Kind::ConfigMap => mesh_config::of_config_map(&meta, node, report).map(|config| Self::MeshConfig(Arc::new(config))),
             Kind::Istio => Some(Self::Istio(Arc::new(convert::istio(meta, node)))),
             Kind::AuthorizationPolicy => {
                 parts.push(Self::Unenforced(Arc::new(Unenforced { meta: meta.clone() })));

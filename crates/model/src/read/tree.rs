@@ -69,11 +69,8 @@ impl Node {
             Json::String(text) => scalar(text.clone(), Style::Quoted),
             Json::Array(items) => Value::List(items.iter().map(Self::of_json).collect()),
             Json::Object(map) => {
-                let entry = |(key, value): (&String, &Json)| Entry {
-                    key: key.as_str().into(),
-                    at: (0, 0),
-                    node: Self::of_json(value),
-                };
+                let entry =
+                    |(key, value): (&String, &Json)| Entry { key: key.as_str().into(), at: (0, 0), node: Self::of_json(value) };
                 Value::Map(map.iter().map(entry).collect())
             }
         };
