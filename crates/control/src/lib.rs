@@ -24,7 +24,6 @@ pub mod settings;
 pub mod sign;
 pub mod source;
 pub mod start;
-mod start_error;
 pub mod state;
 pub mod world;
 

@@ -1,5 +1,7 @@
 //! Puts the control plane together, in the order in which each part needs the one before.
 
+mod error;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,9 +40,10 @@ use crate::source::folder::FolderSource;
 use crate::source::leader::FileLeader;
 use crate::source::status::StatusFile;
 use crate::source::{First, Leader, Lease, Platform, Rejected, Sink, Source};
-pub use crate::start_error::StartError;
 use crate::state::{PUBLIC, StateDir};
 use crate::world::{Trust, World};
+
+pub use error::StartError;
 
 /// The root bundle for clients to begin with, in the state folder.
 pub const ROOT_FILE: &str = "root-cert.pem";
