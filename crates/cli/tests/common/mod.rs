@@ -62,7 +62,13 @@ impl ControlPlane {
 
     /// Starts `command` with the arguments of a control plane.
     pub fn over(folder: tempfile::TempDir, state: &Path, command: &mut Command) -> Self {
-        let command = command.arg("control-plane").arg("--config").arg(folder.path().join("config")).arg("--state").arg(state);
+        command.arg("control-plane").arg("--config").arg(folder.path().join("config"));
+        Self::of(folder, state, command)
+    }
+
+    /// Starts one whose source `command` names already.
+    pub fn of(folder: tempfile::TempDir, state: &Path, command: &mut Command) -> Self {
+        let command = command.arg("--state").arg(state);
         let command = command.args(["--listen", "127.0.0.1:0", "--api", "127.0.0.1:0"]);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("starts");
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
