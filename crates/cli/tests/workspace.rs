@@ -22,7 +22,9 @@ const TLS_ONLY_IN_IDENTITY: &[&str] = &["rustls", "tokio-rustls", "rcgen", "aws-
 
 /// Crates that may be in the lock file twice, because two well-kept libraries ask for different versions.
 const MAY_BE_TWICE: &[&str] = &[
-    "base64",    // tonic 0.22; pem and serde-saphyr 0.23
+    "base64",    // tonic and kube 0.22; pem and serde-saphyr 0.23
+    "getrandom", // kube-runtime (by ahash) 0.3; tempfile 0.4
+    "hashbrown", // kube-runtime 0.16; indexmap 0.17
     "syn",       // build time only
     "untrusted", // aws-lc-rs 0.7; rustls-webpki 0.9
 ];
