@@ -137,7 +137,10 @@ pub struct DiagnosticView {
 
 impl fmt::Display for DiagnosticView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        // What no text holds has no lines, and its name stands in the place of a file.
+        if self.line > 0 {
+            write!(f, "{}:{}:{}: ", self.file, self.line, self.column)?;
+        }
         for part in [&self.object, &self.path].into_iter().filter(|part| !part.is_empty()) {
             write!(f, "{part}: ")?;
         }
