@@ -138,7 +138,7 @@ fn template_path(object: &Value) -> Option<&'static str> {
         ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
         | ("batch", "Job")
         | ("", "ReplicationController")
-        | ("apps.openshift.io", "DeploymentConfig") => Some("/spec/template"),
+        | ("apps.openshift.io" | "", "DeploymentConfig") => Some("/spec/template"),
         ("batch", "CronJob") => Some("/spec/jobTemplate/spec/template"),
         _ => None,
     }

@@ -235,7 +235,9 @@ fn is_uid(argument: &Value) -> bool {
 /// Where Prometheus finds the sidecar's metrics, unless the pod says itself whether and where it is scraped.
 fn scraped(annotations: &mut Value, port: u16) {
     let Some(annotations) = annotations.as_object_mut() else { return };
-    if annotations.keys().any(|key| key.starts_with("prometheus.io/")) {
+    // As Prometheus' usual configuration reads their names: whatever is neither letter nor digit is alike.
+    let plain = |key: &String| key.replace(|one: char| !one.is_ascii_alphanumeric(), "_");
+    if annotations.keys().any(|key| ["prometheus_io_", "prometheus_istio_io_"].iter().any(|ours| plain(key).starts_with(ours))) {
         return;
     }
     let ours = [("scrape", "true".to_owned()), ("port", port.to_string()), ("path", "/stats/prometheus".to_owned())];

@@ -153,6 +153,7 @@ impl Parts<'_> {
         let field = |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
         let mode = match self.wishes.interception {
             Interception::Tproxy => "TPROXY",
+            // With no rules nothing arrives that way either.
             Interception::Redirect | Interception::None => "REDIRECT",
         };
         let fixed = [
