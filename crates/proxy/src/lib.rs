@@ -2,7 +2,7 @@
 //!
 //! The way of a connection: [`capture`] tells where it wanted to go; [`inbound`] and [`outbound`] decide with what
 //! [`detect`] sees in the first bytes and what [`world`] knows; [`tls`] proves who is there; [`relay`] copies, and [`observe`] looks on. Beside it:
-//! [`dns`] tells the mesh's names, [`discovery`] and [`certificate`] keep the world current, [`kept`] over a restart,
+//! [`dns`] tells the mesh's names, [`probes`] asks the application for the kubelet, [`discovery`] and [`certificate`] keep the world current, [`kept`] over a restart,
 //! [`drain`] ends what it no longer allows, and
 //! [`connections`], [`telemetry`], [`admin`] and [`report`] tell what happens.
 
@@ -25,6 +25,7 @@ mod listeners;
 pub mod observe;
 pub mod outbound;
 pub mod peers;
+pub mod probes;
 pub mod reasons;
 pub mod redirect;
 pub mod relay;

@@ -36,7 +36,12 @@ impl Listeners {
     ///
     /// # Errors
     /// An address, or a socket in the state folder, is in use or cannot be bound.
-    pub fn bind(addresses: &Listen, folder: &Path, mut inherited: Option<&mut Inherited>) -> Result<Self, StartError> {
+    pub fn bind(
+        addresses: &Listen,
+        workers: usize,
+        folder: &Path,
+        mut inherited: Option<&mut Inherited>,
+    ) -> Result<Self, StartError> {
         let mut take = |name: &str| inherited.as_mut().map(|inherited| inherited.take(name)).unwrap_or_default();
         // Not shared, so that a second sidecar in this network namespace is found out.
         let mut alone = |what: &str, address: SocketAddr| match take(&name(what, address)).pop() {
@@ -56,7 +61,7 @@ impl Listeners {
             None => bind_socket(&folder.join(file)).map_err(failed(folder.join(file).display())),
         };
         let (admin, successor) = (local(ADMIN_SOCKET)?, local(SOCKET)?);
-        let mut workers: Vec<Vec<(Direction, TcpListener)>> = (0..crate::workers::count()).map(|_| Vec::new()).collect();
+        let mut workers: Vec<Vec<(Direction, TcpListener)>> = (0..workers).map(|_| Vec::new()).collect();
         let inbound = addresses.inbound.iter().map(|address| (Direction::Inbound, *address));
         for (direction, address) in inbound.chain(addresses.outbound.iter().map(|address| (Direction::Outbound, *address))) {
             let mut sockets: Vec<TcpListener> =

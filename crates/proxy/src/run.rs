@@ -12,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use crate::access_log::AccessLogger;
 use crate::admin::Origin;
 use crate::capture::{Capture, Dialer, Redirected, Transparent};
-use crate::certificate::{CertificateError, Certificates, Store, StoreError};
+use crate::certificate::{CertificateError, Certificates, Store, StoreError, Token};
 use crate::control_plane::ControlPlane;
 use crate::dns::{Dns, Upstream};
 use crate::handover::{self, Inherited};
 use crate::limits::Gate;
 use crate::listeners::Listeners;
+use crate::probes::Application;
 use crate::redirect::{INBOUND_PORT, Interception, OUTBOUND_PORT, TPROXY_MARK};
 use crate::service::Service;
 use crate::settings::{Listen, Settings, Workload};
@@ -109,7 +110,7 @@ struct Prepared {
 
 /// Where certificate and configuration come from.
 enum Source {
-    ControlPlane { address: String, identity: SpiffeId, roots: TrustBundle, token: Option<String> },
+    ControlPlane { address: String, identity: SpiffeId, roots: TrustBundle, token: Option<Token> },
     Static(StaticConfig),
 }
 
@@ -139,7 +140,7 @@ impl Source {
             .map_err(|error| StartError::File { path: ca_root.to_owned(), reason: error.to_string() })?;
         // A token that has been used may be gone; it is missed only when it is needed.
         let token = settings.token_file.as_ref().and_then(|path| match file(path) {
-            Ok(text) => Some(text.trim().to_owned()),
+            Ok(text) => Some(Token::of_file(path, &text)),
             Err(error) => {
                 tracing::warn!(%error, "the token cannot be read");
                 None
@@ -181,14 +182,14 @@ fn become_user(settings: &Settings, state: &std::path::Path) -> Result<(), Start
 }
 
 async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError> {
-    let mut addresses = Listen::standard(settings.status_address);
+    let mut addresses = Listen::standard(settings.status_address, settings.status_port);
     addresses.interception = settings.inbound_interception_mode;
     if !settings.dns_capture {
         addresses.dns.clear();
     }
     let folder = prepared.store.folder().to_owned();
     let mut inherited = if settings.take_over { Inherited::ask(&folder).map_err(StartError::TakeOver)? } else { None };
-    let listeners = Listeners::bind(&addresses, &folder, inherited.as_mut())?;
+    let listeners = Listeners::bind(&addresses, crate::workers::count(settings.concurrency), &folder, inherited.as_mut())?;
     listeners.keep_alive(settings.tcp_keepalive);
     let transparent = settings.inbound_interception_mode == Interception::Tproxy;
     let keepalive = Some(settings.tcp_keepalive);
@@ -199,6 +200,8 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     let mut sidecar = Sidecar::new(Arc::new(World::default()), dialer, capture, log);
     sidecar.gate = Gate::new(settings.limits.of_this_process());
     sidecar.tls_folders.clone_from(&settings.tls_dir);
+    sidecar.probers = settings.app_probers.clone();
+    sidecar.application = Application { address: settings.instance_ip, dialer, status_port: settings.status_port };
     sidecar.own_ports = addresses.inbound.iter().chain(&addresses.outbound).map(SocketAddr::port).collect();
     let sidecar = Arc::new(sidecar);
     let dns = Dns::new(Arc::clone(&sidecar), prepared.workload.namespace.clone(), Upstream::of_machine(dialer));

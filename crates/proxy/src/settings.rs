@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::access_log::AccessLogSettings;
 use crate::limits::Limits;
+use crate::probes::Probers;
 use crate::redirect::{DNS_PORT, INBOUND_PORT, Interception, OUTBOUND_PORT, PROXY_ID};
 
 /// The port of metrics (Istio's).
@@ -29,7 +30,8 @@ pub struct Settings {
     /// The root certificates by which the control plane is trusted, PEM
     #[arg(long, value_name = "FILE", required_unless_present = "static_file")]
     pub ca_root: Option<PathBuf>,
-    /// The one-time join token; not needed while the state folder holds a valid certificate
+    /// The join token: a one-time token, or on Kubernetes that of the service account, which is read anew whenever it is
+    /// needed; not needed while the state folder holds a valid certificate
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
     /// The folder for the admin socket, key, certificate and last configuration, by which a restart serves while the control
@@ -71,6 +73,26 @@ pub struct Settings {
     /// The address on which metrics and readiness are served
     #[arg(long, value_name = "ADDRESS", default_value_t = IpAddr::V4(Ipv4Addr::UNSPECIFIED))]
     pub status_address: IpAddr,
+    /// The port on which metrics are served and rewritten probes are answered
+    #[arg(long, value_name = "PORT", default_value_t = METRICS_PORT)]
+    pub status_port: u16,
+    /// The workload's own address, at which its probes are asked for
+    #[arg(long, value_name = "ADDRESS", env = "INSTANCE_IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    pub instance_ip: IpAddr,
+    /// The workload's probes by path, as `mutua inject` finds them: what /app-health/CONTAINER/KIND on the status port asks of
+    /// the workload
+    #[arg(
+        long,
+        value_name = "JSON",
+        env = "ISTIO_KUBE_APP_PROBERS",
+        default_value = "",
+        hide_default_value = true,
+        hide_env_values = true
+    )]
+    pub app_probers: Probers,
+    /// Threads that serve connections; 0 for one on each processor [default: 2, or 1 where there is one processor]
+    #[arg(long, value_name = "N")]
+    pub concurrency: Option<usize>,
     /// How the capture rules lead inbound connections here; TPROXY needs CAP_NET_ADMIN, which is kept when the user changes
     #[arg(long, value_enum, ignore_case = true, default_value_t, value_name = "MODE", env = "ISTIO_META_INTERCEPTION_MODE")]
     pub inbound_interception_mode: Interception,
@@ -129,7 +151,7 @@ pub struct Listen {
 impl Listen {
     /// Istio's ports, on both families where the machine has them.
     #[must_use]
-    pub fn standard(status: IpAddr) -> Self {
+    pub fn standard(status: IpAddr, status_port: u16) -> Self {
         let mut any: Vec<IpAddr> = vec![Ipv4Addr::UNSPECIFIED.into()];
         if crate::redirect::machine_has_ipv6() {
             any.push(std::net::Ipv6Addr::UNSPECIFIED.into());
@@ -140,7 +162,7 @@ impl Listen {
             inbound: at(INBOUND_PORT),
             interception: Interception::default(),
             dns: any.iter().map(|any| SocketAddr::new(loopback(*any), DNS_PORT)).collect(),
-            metrics: SocketAddr::new(status, METRICS_PORT),
+            metrics: SocketAddr::new(status, status_port),
             readiness: SocketAddr::new(status, READINESS_PORT),
         }
     }

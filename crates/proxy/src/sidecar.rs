@@ -20,6 +20,7 @@ use crate::inbound::Greeters;
 use crate::limits::{Gate, Limits, Place};
 use crate::outbound::Loads;
 use crate::peers::Peers;
+use crate::probes::{Application, Probers};
 use crate::reasons::{Reason, Refusal};
 use crate::relay::{End, Ended};
 use crate::telemetry::{Metrics, Refusals};
@@ -63,6 +64,10 @@ pub struct Sidecar {
     pub own_ports: Vec<u16>,
     /// Lets connections in.
     pub gate: Gate,
+    /// The workload's probes.
+    pub probers: Probers,
+    /// Where they are asked for.
+    pub application: Application,
     /// Asks for a new connection to the control plane.
     pub reconnect: tokio::sync::Notify,
 }
@@ -87,6 +92,8 @@ impl Sidecar {
             capture,
             own_ports: Vec::new(),
             gate: Gate::new(Limits::default()),
+            probers: Probers::default(),
+            application: Application { dialer, ..Application::default() },
             reconnect: tokio::sync::Notify::new(),
         }
     }

@@ -14,16 +14,24 @@ use crate::connections::Direction;
 use crate::listeners::Served;
 use crate::sidecar::Sidecar;
 
-/// Threads that serve connections; a sidecar takes little of a machine that is there for its application.
+/// Threads that serve connections unless asked otherwise; a sidecar takes little of a machine that is there for its application.
 const WORKERS: usize = 2;
 /// The stack of such a thread.
 const STACK: usize = 1 << 20;
 /// Threads of a worker for what blocks: resolving names.
 const BLOCKING: usize = 8;
 
-/// How many threads serve connections here.
-pub(crate) fn count() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(WORKERS)
+/// The most that may be asked for.
+const MAX_WORKERS: usize = 128;
+
+/// How many threads serve connections here: as many as asked for (0: one on each processor), else a few.
+pub(crate) fn count(asked: Option<usize>) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match asked {
+        Some(0) => processors,
+        Some(asked) => asked.min(MAX_WORKERS),
+        None => processors.min(WORKERS),
+    }
 }
 
 /// The event loop of one thread.

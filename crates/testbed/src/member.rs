@@ -16,7 +16,7 @@ use crate::plane::{Plane, TOKEN};
 pub fn keeper(plane: &Plane, folder: &tempfile::TempDir, token: Option<&str>, of: &Running) -> Arc<Certificates> {
     let workload = Workload { namespace: "shop".to_owned(), name: "server".to_owned() };
     let store = Store::open(folder.path().join("state")).unwrap();
-    let (token, world) = (token.map(str::to_owned), Arc::clone(&of.sidecar.world));
+    let (token, world) = (token.map(|token| token.to_owned().into()), Arc::clone(&of.sidecar.world));
     Arc::new(Certificates::new(plane.as_seen_by_a_proxy(), workload, store, token, world))
 }
 

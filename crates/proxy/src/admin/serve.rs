@@ -17,15 +17,20 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 
 use super::{Admin, Answer, Pages};
+use crate::probes;
 
 /// How long a client may take for its request.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long one connection may last in all.
+/// How long one connection may last in all, beside what the application may take for a probe.
 const LONGEST: Duration = Duration::from_secs(30);
 /// Connections served at once.
 const MAX_CLIENTS: usize = 64;
 /// The largest request head.
 const MAX_HEAD: usize = 16 * 1024;
+/// Where others wait until the sidecar serves, and for how long at most.
+const WAIT: &str = "/wait/ready";
+const READY: &str = "/healthz/ready";
+const LONGEST_WAIT: Duration = Duration::from_secs(25);
 /// Pause after a failed accept.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -86,21 +91,42 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let service = service_fn(|request: Request<Incoming>| {
-        let answer = respond(&admin, pages, &request);
-        async move { Ok::<_, Infallible>(answer) }
+        let admin = &admin;
+        async move { Ok::<_, Infallible>(respond(admin, pages, &request).await) }
     });
+    let longest = LONGEST + admin.sidecar.probers.longest();
     let mut server = hyper::server::conn::http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(PATIENCE).keep_alive(false).max_buf_size(MAX_HEAD);
     // A client that goes away is no event.
-    let _ = tokio::time::timeout(LONGEST, server.serve_connection(TokioIo::new(stream), service)).await;
+    let _ = tokio::time::timeout(longest, server.serve_connection(TokioIo::new(stream), service)).await;
 }
 
-fn respond(admin: &Admin, pages: Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-    let answer = if request.method() == Method::GET {
-        admin.answer(pages, request.uri().path(), request.uri().query().unwrap_or_default())
-    } else {
+async fn respond(admin: &Admin, pages: Pages, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let answer = if request.method() != Method::GET {
         Answer { status: 405, content_type: "text/plain", body: b"GET only\n".to_vec() }
+    } else if probes::is_probe(path) {
+        admin.sidecar.probers.answer(path, request.headers(), &admin.sidecar.application).await
+    } else if path == WAIT && pages != Pages::Metrics {
+        wait(admin).await
+    } else {
+        admin.answer(pages, path, request.uri().query().unwrap_or_default())
     };
     let response = Response::builder().status(answer.status).header("content-type", answer.content_type);
     response.body(Full::new(Bytes::from(answer.body))).unwrap_or_default()
+}
+
+/// Readiness, once there is some: for containers that start only when the sidecar serves.
+async fn wait(admin: &Admin) -> Answer {
+    let mut changes = admin.sidecar.world.follow();
+    let ready = async {
+        while admin.answer(Pages::Readiness, READY, "").status != 200 {
+            if changes.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    // Who has waited in vain is told what is missing.
+    let _ = tokio::time::timeout(LONGEST_WAIT, ready).await;
+    admin.answer(Pages::Readiness, READY, "")
 }

@@ -2,6 +2,7 @@
 //! renewal never drops a valid certificate.
 
 mod store;
+mod token;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Request};
 
 pub use store::{Store, StoreError};
+pub use token::Token;
 
 use crate::control_plane::{Backoff, ConnectError, ControlPlane, chain, chance};
 use crate::discovery::TYPES;
@@ -96,7 +98,7 @@ pub struct Certificates {
     /// Where key and certificate are kept.
     pub store: Store,
     /// The join token.
-    pub token: Option<String>,
+    pub token: Option<Token>,
     /// The configuration that is kept beside it.
     pub kept: Kept,
     /// How long one request for a certificate may take.
@@ -109,7 +111,7 @@ pub struct Certificates {
 impl Certificates {
     /// A keeper that has nothing yet.
     #[must_use]
-    pub fn new(control_plane: ControlPlane, workload: Workload, store: Store, token: Option<String>, world: Arc<World>) -> Self {
+    pub fn new(control_plane: ControlPlane, workload: Workload, store: Store, token: Option<Token>, world: Arc<World>) -> Self {
         let kept = Kept::new(store.clone(), &workload);
         Self { control_plane, workload, store, token, kept, patience: PATIENCE, world, status: Mutex::default() }
     }
@@ -242,8 +244,8 @@ impl Certificates {
         request.set_timeout(self.patience);
         if current.is_none() {
             let token =
-                self.token.as_deref().ok_or_else(|| CertificateError::NoToken(self.store.folder().display().to_string()))?;
-            let value = format!("Bearer {token}").parse();
+                self.token.as_ref().ok_or_else(|| CertificateError::NoToken(self.store.folder().display().to_string()))?;
+            let value = format!("Bearer {}", token.now().await).parse();
             let value = value.map_err(|_| CertificateError::Refused {
                 workload: self.workload.to_string(),
                 message: "the token file does not hold a token".to_owned(),
