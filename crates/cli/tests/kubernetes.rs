@@ -62,6 +62,25 @@ fn a_control_plane_follows_a_cluster() {
 }
 
 #[test]
+fn the_root_outlives_the_control_plane_and_pods_find_it() {
+    let cluster = Cluster::start();
+    cluster.server.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}));
+    let roots = |plane: &ControlPlane| std::fs::read_to_string(plane.state().join("root-cert.pem")).unwrap();
+    let first = cluster.control_plane();
+    let known = roots(&first);
+    let deadline = std::time::Instant::now() + common::PATIENCE;
+    let map = || cluster.server.get("configmaps", "shop", "istio-ca-root-cert");
+    while map().is_none() || cluster.server.get("secrets", "istio-system", "istio-ca-secret").is_none() {
+        assert!(std::time::Instant::now() < deadline, "never written");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(map().unwrap()["data"]["root-cert.pem"].as_str(), Some(known.as_str()));
+    assert_eq!(first.stop().code(), Some(0));
+    let second = cluster.control_plane();
+    assert_eq!(roots(&second), known, "of another state folder");
+}
+
+#[test]
 fn a_mesh_has_one_source() {
     let state = tempfile::tempdir().unwrap();
     let state = state.path().to_str().unwrap();
