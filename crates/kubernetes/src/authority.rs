@@ -135,7 +135,7 @@ impl Authority {
             let file = format!("{PLUGGED}/{name}");
             match data.get(*name) {
                 Some(value) if self.state.read(&file)?.as_ref() != Some(&value.0) => {
-                    self.state.write(&file, &value.0, PRIVATE)?
+                    self.state.write(&file, &value.0, PRIVATE)?;
                 }
                 Some(_) => {}
                 None => self.state.remove(&file)?,
@@ -156,7 +156,7 @@ impl Authority {
                     }
                 }
                 Ok(Event::Delete(_)) => {
-                    tracing::warn!("the Secret {PLUGGED} is deleted; its CA signs until the control plane ends")
+                    tracing::warn!("the Secret {PLUGGED} is deleted; its CA signs until the control plane ends");
                 }
                 Ok(Event::Init | Event::InitDone) => {}
                 Err(error) => {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use mutua_control::source::status::StatusFile;
-use mutua_control::source::{Leader, LeaderError, Lease, Platform};
+use mutua_control::source::{Leader, LeaderError, Platform};
 use mutua_control::state::{StateDir, StateError};
 use mutua_control::{ControlPlane, Settings, StartError};
 use tokio::sync::Mutex;

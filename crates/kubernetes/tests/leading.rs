@@ -104,7 +104,8 @@ async fn the_root_outlives_its_pod_in_a_secret_and_a_change_of_it_too() {
     let first = state(one.path());
     let authority = Authority::new(client(&server).await, "istio-system", Arc::clone(&first));
     assert_eq!(authority.take().await.expect("readable"), None);
-    let ca = Ca::load_or_create(&first.create_dir("ca").expect("made"), &TrustDomain::new("cluster.local").expect("a name")).expect("a CA");
+    let ca = Ca::load_or_create(&first.create_dir("ca").expect("made"), &TrustDomain::new("cluster.local").expect("a name"))
+        .expect("a CA");
     let keeping = tokio::spawn(authority.keep(false));
     until("the secret", || server.get("secrets", "istio-system", "istio-ca-secret").is_some()).await;
     let secret = server.get("secrets", "istio-system", "istio-ca-secret").expect("is there");
