@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::bail;
+use mutua_kubernetes::Cluster;
 use mutua_model::read::{Inputs, Loaded};
 use mutua_model::{Diagnostic, Mesh};
 
@@ -26,6 +27,46 @@ pub fn read_valid(paths: &[PathBuf]) -> anyhow::Result<(Inputs, Mesh)> {
     let inputs = from_paths(paths)?;
     let mesh = valid(inputs.load()?)?;
     Ok((inputs, mesh))
+}
+
+/// Reads a cluster for commands that compute with it. Invalid objects are no part of the mesh, as for the control plane;
+/// stderr says which.
+///
+/// # Errors
+/// There is no way to the cluster, or it does not list a kind.
+pub fn read_cluster(cluster: &Cluster) -> anyhow::Result<Mesh> {
+    let loaded = load_cluster(cluster)?;
+    let invalid: Vec<_> = loaded.errors().collect();
+    for error in invalid.iter().take(MOST_WARNED) {
+        note(&format!("{WARN}warning{WARN:#}: {}; it is left out", sentence(error)));
+    }
+    if invalid.len() > MOST_WARNED {
+        note(&format!("{WARN}warning{WARN:#}: {} more are invalid and left out", invalid.len() - MOST_WARNED));
+    }
+    Ok(loaded.mesh)
+}
+
+/// Reads a cluster, and everything that is wrong with its objects.
+///
+/// # Errors
+/// As [`read_cluster`].
+pub fn load_cluster(cluster: &Cluster) -> anyhow::Result<Loaded> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(runtime.block_on(mutua_kubernetes::read(cluster))?)
+}
+
+/// Whether a cluster is asked: because it is named, or because kubectl has called and nothing else is named.
+pub fn asks_cluster(cluster: &Cluster, files: &[PathBuf], elsewhere: bool) -> anyhow::Result<bool> {
+    if cluster.is_meant() && !files.is_empty() {
+        bail!("-f and a cluster exclude each other: name one of them");
+    }
+    Ok(cluster.is_meant() || (is_plugin() && files.is_empty() && !elsewhere))
+}
+
+/// Whether this runs as a plugin of kubectl, by the name that it was called by.
+pub fn is_plugin() -> bool {
+    let called = std::env::args_os().next().unwrap_or_default();
+    PathBuf::from(called).file_stem().is_some_and(|name| name == "kubectl-mutua")
 }
 
 /// The texts of files and folders; a person who is to type them is told.
@@ -74,8 +115,11 @@ const MOST_WARNED: usize = 10;
 #[must_use]
 pub fn sentence(diagnostic: &Diagnostic) -> String {
     let mut text = diagnostic.place.to_string();
-    if let Some(object) = &diagnostic.object {
-        text.push_str(&format!(": {object} is invalid"));
+    match &diagnostic.object {
+        // What no text holds has its name in the place of a file.
+        Some(object) if diagnostic.place.line == 0 => text = format!("{object} is invalid"),
+        Some(object) => text.push_str(&format!(": {object} is invalid")),
+        None => {}
     }
     if !diagnostic.path.is_empty() {
         text.push_str(&format!(": {}", diagnostic.path));

@@ -2,8 +2,8 @@
 //!
 //! [`cluster`] finds the API server. `kinds` says what is watched and `shapes` what of it is kept, `watch` follows
 //! each kind, `store` holds the objects, and [`source`] makes readings of them for the control plane; [`run()`] puts
-//! all together. One of several leads by a [`lease`]; [`authority`] keeps the CA in Secrets, and [`roots`] its roots in every
-//! namespace.
+//! all together; [`read()`] reads a cluster once, for commands. One of several leads by a [`lease`]; [`authority`] keeps the CA in Secrets, and [`roots`] its roots in every
+//! namespace; [`statuses`] tells policies what became of them.
 //!
 //! [`inject`] puts the sidecar into pods: a pure transform that `mutua inject` and the webhook share.
 
@@ -13,13 +13,16 @@ pub mod inject;
 mod kinds;
 pub mod lease;
 mod object;
+mod read;
 pub mod roots;
 mod run;
 mod shapes;
 pub mod source;
+pub mod statuses;
 mod store;
 mod watch;
 
 pub use cluster::{Cluster, ClusterError};
+pub use read::read;
 pub use run::{RunError, run};
 pub use source::KubernetesSource;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::authority::{Authority, AuthorityError};
 use crate::lease::{Held, LeaseLeader};
 use crate::roots::Roots;
+use crate::statuses::Statuses;
 use crate::{Cluster, ClusterError, KubernetesSource};
 
 /// The Lease by which one of several control planes leads.
@@ -89,7 +90,8 @@ async fn lead(
     if from_secret {
         keepers.spawn(authority.keep(plugged));
     }
-    keepers.spawn(Roots::new(client, state).keep());
+    keepers.spawn(Roots::new(client.clone(), state).keep());
+    keepers.spawn(Statuses::new(client, Arc::clone(&running.parts)).keep());
     Ok(Some((running, keepers)))
 }
 

@@ -194,10 +194,11 @@ impl Source for KubernetesSource {
                 self.changed().await;
             }
             self.listed().await;
-            let before = self.given.as_ref().map(|given| given.digest.clone());
+            let before = self.given.as_ref().map(|given| (given.digest.clone(), given.refused.clone()));
             let reading = self.read();
             self.stale = false;
-            if before.as_ref() != Some(&reading.digest) {
+            // An object that is newly invalid changes nothing of the mesh, and is told of.
+            if before != self.given.as_ref().map(|given| (given.digest.clone(), given.refused.clone())) {
                 return reading;
             }
         }

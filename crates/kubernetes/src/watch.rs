@@ -31,7 +31,7 @@ const PAUSES: [Duration; 5] = [
 /// How often the log is told that a kind still cannot be read.
 const REMIND: Duration = Duration::from_secs(60);
 /// How many objects one page of a list holds.
-const PAGE: u32 = 500;
+pub const PAGE: u32 = 500;
 
 /// What has happened to one kind.
 #[derive(Debug)]
@@ -146,7 +146,7 @@ impl Watching {
 }
 
 /// Reads an object; lists of built-in kinds leave out what kind it is.
-fn entry<S: Shaped>(resource: &ApiResource, object: Object<S>) -> Option<(Name, Entry)> {
+pub fn entry<S: Shaped>(resource: &ApiResource, object: Object<S>) -> Option<(Name, Entry)> {
     let name = name(&object);
     let mut value = object.value;
     if let Some(map) = value.as_object_mut() {
@@ -169,7 +169,12 @@ fn is_missing(error: &watcher::Error) -> bool {
         watcher::Error::WatchError(status) => return status.code == 404,
         watcher::Error::NoResourceVersion => return false,
     };
-    matches!(client, kube::Error::Api(status) if status.code == 404)
+    is_missing_kind(client)
+}
+
+/// Whether the server does not serve the kind that was asked for.
+pub fn is_missing_kind(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
 }
 
 /// Errors in a row.

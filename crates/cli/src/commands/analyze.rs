@@ -7,13 +7,15 @@ use std::process::ExitCode;
 
 use anyhow::bail;
 use clap::ValueEnum;
+use mutua_kubernetes::Cluster;
 use mutua_model::Severity;
+use mutua_model::read::Inputs;
 use mutua_policy::findings::codes::{self, Code};
 use mutua_policy::findings::{self, Asked, Finding};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::input::{Files, from_paths, warn_of_passed_over};
+use crate::input::{Files, asks_cluster, from_paths, load_cluster, warn_of_passed_over};
 use crate::output::{self, Format};
 
 /// Arguments of `mutua analyze`.
@@ -21,6 +23,8 @@ use crate::output::{self, Format};
 pub struct Args {
     #[command(flatten)]
     files: Files,
+    #[command(flatten)]
+    cluster: Cluster,
     /// Explain every code that can be raised
     #[arg(long, conflicts_with_all = ["files", "ignore", "include", "fail_on"])]
     list: bool,
@@ -80,11 +84,18 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         list::print(args.output)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if args.files.files.is_empty() {
-        bail!("nothing to analyze: name files or folders with -f, or - for standard input; --list explains the codes");
-    }
-    let inputs = from_paths(&args.files.files)?;
-    let loaded = inputs.load()?;
+    let (inputs, loaded) = if asks_cluster(&args.cluster, &args.files.files, false)? {
+        (Inputs::default(), load_cluster(&args.cluster)?)
+    } else if args.files.files.is_empty() {
+        bail!(
+            "nothing to analyze: name files or folders with -f, or - for standard input; --kubernetes reads a cluster, --list \
+             explains the codes"
+        );
+    } else {
+        let inputs = from_paths(&args.files.files)?;
+        let loaded = inputs.load()?;
+        (inputs, loaded)
+    };
     warn_of_passed_over(&loaded);
     let asked = Asked { now: Some(OffsetDateTime::now_utc().unix_timestamp()), include: args.include.clone() };
     let mut findings = findings::analyze_loaded(&loaded, &asked);

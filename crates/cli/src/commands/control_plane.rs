@@ -24,7 +24,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         cancel_on_signal(shutdown.clone())?;
-        if args.cluster.kubernetes {
+        if args.cluster.is_meant() {
             Box::pin(mutua_kubernetes::run(&args.cluster, args.settings, shutdown)).await?;
         } else {
             Box::pin(mutua_control::run(args.settings, shutdown)).await?;

@@ -20,7 +20,7 @@ fn paragraph(inputs: &Inputs, finding: &Finding) -> String {
     };
     let mut text = format!("{style}{word}[{}]{style:#}: {HEAD}{}{HEAD:#}\n", finding.code, finding.message);
     let margin = " ".repeat(finding.line.to_string().len());
-    if !finding.file.is_empty() {
+    if !finding.file.is_empty() && finding.line > 0 {
         text.push_str(&format!("{margin}{HINT}-->{HINT:#} {}:{}\n", finding.file, finding.line));
     }
     if let Some(line) = inputs.line(&finding.file, finding.line).filter(|line| line.chars().count() <= WIDEST) {
@@ -49,7 +49,8 @@ fn paragraph(inputs: &Inputs, finding: &Finding) -> String {
 const WIDEST: usize = 160;
 
 fn summary(loaded: &Loaded, findings: &[Finding]) -> String {
-    let read = format!("{} in {}", counted(loaded.objects, "object"), counted(loaded.texts, "file"));
+    let place = if loaded.texts == 0 { "the cluster".to_owned() } else { counted(loaded.texts, "file") };
+    let read = format!("{} in {place}", counted(loaded.objects, "object"));
     let of = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let parts: Vec<String> = [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Info, "note")]
         .into_iter()

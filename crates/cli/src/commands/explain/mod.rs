@@ -11,13 +11,15 @@ use std::sync::Arc;
 
 use anyhow::bail;
 use clap::ValueEnum;
+use mutua_kubernetes::Cluster;
+use mutua_model::Mesh;
 use mutua_model::read::Inputs;
 use mutua_policy::{ConnectionAnswer, ConnectionQuery, Engine, Outcome, QueryError, Step, WorkloadAnswer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api_client::Api;
-use crate::input::{Files, read_valid};
+use crate::input::{Files, asks_cluster, read_cluster, read_valid};
 use crate::output::{Format, note, print, print_value};
 
 /// Arguments of `mutua explain`.
@@ -39,10 +41,12 @@ pub struct Args {
     #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = ["from", "to", "subset", "expect"])]
     workload: Option<String>,
     /// Answer as if these files were applied too, and show what changes; may be given several times
-    #[arg(long, value_name = "PATH", requires = "files")]
+    #[arg(long, value_name = "PATH")]
     assume: Vec<PathBuf>,
     #[command(flatten)]
     files: Files,
+    #[command(flatten)]
+    cluster: Cluster,
     #[command(flatten)]
     api: Api,
     /// How the answer is printed
@@ -95,7 +99,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         (None, None, Some(workload)) => Question::Workload(workload),
         _ => bail!("ask with --from and --to, or with --workload"),
     };
-    let source = Source { files: &args.files.files, assume: &args.assume, api: &args.api };
+    let elsewhere = args.api.api.is_some() || args.api.state.is_some();
+    let cluster = asks_cluster(&args.cluster, &args.files.files, elsewhere)?.then_some(&args.cluster);
+    if cluster.is_none() && args.files.files.is_empty() && !args.assume.is_empty() {
+        bail!("--assume needs what it is added to: files (-f) or a cluster (--kubernetes)");
+    }
+    let source = Source { files: &args.files.files, cluster, assume: &args.assume, api: &args.api };
     match question {
         Question::Workload(name) => {
             let ask = |engine: &Engine| engine.explain_workload(&name);
@@ -146,23 +155,32 @@ impl Traced for WorkloadAnswer {
     }
 }
 
-/// Where the answer comes from: files, or without any the running control plane.
+/// Where the answer comes from: files, a cluster, or without any the running control plane.
 struct Source<'a> {
     files: &'a [PathBuf],
+    cluster: Option<&'a Cluster>,
     assume: &'a [PathBuf],
     api: &'a Api,
 }
 
 impl Source<'_> {
+    /// The mesh to compute with, unless the control plane is asked.
+    fn read(&self) -> anyhow::Result<Option<(Inputs, Mesh)>> {
+        match self.cluster {
+            Some(cluster) => Ok(Some((Inputs::default(), read_cluster(cluster)?))),
+            None if self.files.is_empty() => Ok(None),
+            None => read_valid(self.files).map(Some),
+        }
+    }
+
     fn answer<T: DeserializeOwned + Traced>(
         &self,
         ask: impl Fn(&Engine) -> Result<T, QueryError>,
         path: &str,
     ) -> anyhow::Result<Answered<T>> {
-        if self.files.is_empty() {
+        let Some((mut inputs, mut mesh)) = self.read()? else {
             return Ok(Answered { answer: self.api.get(path)?, before: None, inputs: None });
-        }
-        let (mut inputs, mut mesh) = read_valid(self.files)?;
+        };
         if self.assume.is_empty() {
             return Ok(Answered { answer: ask(&Engine::new(Arc::new(mesh)))?, before: None, inputs: Some(inputs) });
         }
@@ -170,10 +188,11 @@ impl Source<'_> {
         let (assumed, more) = read_valid(self.assume)?;
         mesh.apply(more);
         let known: HashSet<String> = inputs.texts().map(|(name, _)| name.to_owned()).collect();
+        let added: HashSet<String> = assumed.texts().map(|(name, _)| name.to_owned()).collect();
         inputs.extend(assumed);
         let mut answer = ask(&Engine::new(Arc::new(mesh)))?;
-        for step in answer.steps().iter_mut().filter(|step| !step.file.is_empty() && !known.contains(&step.file)) {
-            step.assumed = true;
+        for step in answer.steps() {
+            step.assumed = added.contains(&step.file) && !known.contains(&step.file);
         }
         Ok(Answered { answer, before: Some(before), inputs: Some(inputs) })
     }

@@ -36,6 +36,8 @@ fn place(step: &Step) -> String {
     let assumed = if step.assumed { format!(" {WARN}(assumed){WARN:#}") } else { String::new() };
     match (step.file.as_str(), step.line) {
         ("", _) => String::new(),
+        // What no text holds has its name in the place of a file.
+        (file, 0) if file == step.object => String::new(),
         (file, 0) => format!("{file}{assumed}"),
         (file, line) => format!("{file}:{line}{assumed}"),
     }
