@@ -1,6 +1,6 @@
 //! The `Istio` resource (sailoperator.io) and the mesh configuration inside it.
 
-use crate::{Certificate, Meta, TrafficPolicy};
+use crate::{Certificate, LabelSelector, Meta, TrafficPolicy};
 
 /// An `Istio` resource.
 #[derive(Clone, Debug)]
@@ -90,8 +90,8 @@ pub struct MeshConfig {
     pub default_service_export_to: Vec<String>,
     /// `defaultTrafficPolicy`: never supplies TLS, kept for `analyze`.
     pub default_traffic_policy: Option<TrafficPolicy>,
-    /// `discoverySelectors` are present.
-    pub has_discovery_selectors: bool,
+    /// `discoverySelectors`: with any, only namespaces that one of them selects belong to the mesh.
+    pub discovery_selectors: Vec<LabelSelector>,
 }
 
 impl Default for MeshConfig {
@@ -117,7 +117,7 @@ impl Default for MeshConfig {
             default_destination_rule_export_to: vec!["*".to_owned()],
             default_service_export_to: vec!["*".to_owned()],
             default_traffic_policy: None,
-            has_discovery_selectors: false,
+            discovery_selectors: Vec::new(),
         }
     }
 }

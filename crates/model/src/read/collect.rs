@@ -10,7 +10,7 @@ use super::report::Report;
 use super::tree::Node;
 use super::{Loaded, mesh_config};
 use crate::diagnostic::printable;
-use crate::{Diagnostic, Kind, Mesh, ObjectRef, Place, Severity};
+use crate::{Diagnostic, Kind, Mesh, MeshConfig, ObjectRef, Place, Severity};
 
 /// Lists inside lists are unpacked this deep.
 const MAX_LISTS: usize = 8;
@@ -122,10 +122,26 @@ impl Collection {
     pub fn finish(mut self, texts: usize) -> Loaded {
         let config = self.candidates.choose(&mut self.diagnostics);
         self.mesh.config = config;
+        if !self.mesh.discover() {
+            self.diagnostics.extend(unseen_root(&self.mesh.config));
+        }
         self.mesh.passed_over = self.passed_over.values().sum();
         self.diagnostics.sort_by(|a, b| (&a.place, &a.path, b.severity).cmp(&(&b.place, &b.path, a.severity)));
         Loaded { mesh: self.mesh, diagnostics: self.diagnostics, objects: self.objects, texts, passed_over: self.passed_over }
     }
+}
+
+/// The root namespace is not selected: nothing that stands there for the whole mesh counts.
+fn unseen_root(config: &MeshConfig) -> Option<Diagnostic> {
+    let meta = config.from.as_ref()?;
+    let path = format!("{}/discoverySelectors", config.path);
+    let message = format!(
+        "no selector selects the root namespace {}: policies for the whole mesh that stand there do not count; label it, or add \
+         a selector",
+        config.root_namespace
+    );
+    let place = meta.places.of(&path);
+    Some(Diagnostic { severity: Severity::Warning, object: Some(meta.object.clone()), path, place, message })
 }
 
 /// Whether objects of this kind decide on how connections are protected.

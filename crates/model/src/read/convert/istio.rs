@@ -1,9 +1,11 @@
 //! The `Istio` resource and the mesh configuration.
 
 use super::destination_rule::traffic_policy;
+use crate::discovery::{Expression, Operator};
 use crate::read::certificates;
+use crate::read::object::labels;
 use crate::read::tree::Node;
-use crate::{Istio, MeshAuthority, MeshConfig, Meta, OutboundPolicy, TlsVersion};
+use crate::{Istio, LabelSelector, MeshAuthority, MeshConfig, Meta, OutboundPolicy, TlsVersion};
 
 /// Where the mesh configuration stands in an `Istio` resource.
 pub const MESH_CONFIG_PATH: &str = "spec/values/meshConfig";
@@ -73,7 +75,18 @@ pub fn mesh_config(meta: &Meta, path: &str, node: &Node, namespace: &str) -> Mes
         ),
         default_service_export_to: visibility("defaultServiceExportTo", defaults.default_service_export_to),
         default_traffic_policy: traffic_policy(node.get("defaultTrafficPolicy")),
-        has_discovery_selectors: !node.get("discoverySelectors").items().is_empty(),
+        discovery_selectors: node.get("discoverySelectors").items().iter().map(label_selector).collect(),
+    }
+}
+
+fn label_selector(node: &Node) -> LabelSelector {
+    let expression = |node: &Node| {
+        let operator = Operator::parse(node.get("operator").text()?)?;
+        Some(Expression { key: node.get("key").string(), operator, values: node.get("values").strings() })
+    };
+    LabelSelector {
+        labels: labels(node.get("matchLabels")),
+        expressions: node.get("matchExpressions").items().iter().filter_map(expression).collect(),
     }
 }
 

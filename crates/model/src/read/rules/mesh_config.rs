@@ -19,6 +19,24 @@ pub fn check(mesh: &Field<'_>, report: &mut Report) {
     tls::check_mesh_client(&mesh.get("outboundTrafficPolicy").get("tls"), report);
     check_names(mesh, report);
     check_proxy(&mesh.get("defaultConfig"), report);
+    for selector in mesh.get("discoverySelectors").items() {
+        selector.get("matchExpressions").items().for_each(|expression| check_expression(&expression, report));
+    }
+}
+
+/// Kubernetes' own rules for `matchExpressions` (`LabelSelectorAsSelector`): with one that breaks them Istio looks at all
+/// namespaces, without a word.
+fn check_expression(expression: &Field<'_>, report: &mut Report) {
+    let (operator, values) = (expression.get("operator"), expression.get("values"));
+    match (operator.text(), values.is_empty()) {
+        ("In" | "NotIn", true) => values.error(report, "for operators In and NotIn, values must be given"),
+        ("Exists" | "DoesNotExist", false) => values.error(report, "for operators Exists and DoesNotExist, values must be empty"),
+        ("In" | "NotIn" | "Exists" | "DoesNotExist", _) => {}
+        (other, _) => {
+            let message = format!("\"{other}\" is not a valid label selector operator; allowed: In, NotIn, Exists, DoesNotExist");
+            operator.error(report, message);
+        }
+    }
 }
 
 fn check_trust_domains(mesh: &Field<'_>, report: &mut Report) {
