@@ -194,19 +194,27 @@ fn real_servers_need_no_label() {
     });
 }
 
-/// What the sidecar learned is known to those who ask the control plane.
+/// What the sidecar learned is known to those who ask the control plane, about the workload and about a connection to it.
 fn explained(folder: &Path) {
-    let explain = |format: &str| {
+    let explain = |question: &[&str], format: &str| {
         let mut command = Command::new(MUTUA);
-        command.args(["explain", "--workload", "shop/back", "--output", format, "--state"]).arg(folder.join("control"));
+        command.arg("explain").args(question).args(["--output", format, "--state"]).arg(folder.join("control"));
         let output = command.env_remove("MUTUA_API").output().unwrap();
         assert!(output.status.success(), "{}", said(&output));
         String::from_utf8(output.stdout).unwrap()
     };
+    let answer = |question: &[&str]| serde_json::from_str::<Value>(&explain(question, "json")).unwrap();
     let learned = serde_json::json!({"callers": 1, "learnedCallers": 1});
     let expected = serde_json::json!({"10025": learned, "13306": learned});
-    let answer = || serde_json::from_str::<Value>(&explain("json")).unwrap();
-    until("the report", || answer()["serverFirst"] == expected);
-    let text = explain("table");
+    let workload = ["--workload", "shop/back"];
+    until("the report", || answer(&workload)["serverFirst"] == expected);
+    let text = explain(&workload, "table");
     assert!(text.contains("Port 13306: the server speaks first"), "{text}");
+    for kind in &KINDS {
+        let question = ["--from", "shop/front", "--to", &format!("data.shop:{}", kind.port)];
+        let first = &answer(&question)["endpoints"][0]["serverFirst"];
+        assert_eq!(*first, if kind.speaks_first { learned.clone() } else { Value::Null }, "port {}", kind.port);
+        let told = explain(&question, "table").contains(&format!("shop/back:{}: the server speaks first", kind.port));
+        assert_eq!(told, kind.speaks_first, "port {}", kind.port);
+    }
 }

@@ -19,9 +19,18 @@ pub fn explain_workload(snapshot: &Snapshot, registry: &Registry, workload: &str
     Ok(Json(answer).into_response())
 }
 
-/// What becomes of a connection.
-pub fn explain_connection(snapshot: &Snapshot, query: &ConnectionQuery, compliance: Compliance) -> Result<Response, Failure> {
-    let answer = snapshot.engine.explain_connection(query).map_err(|error| failure(&error))?;
+/// What becomes of a connection, and what the sidecars of its endpoints have learned of their ports.
+pub fn explain_connection(
+    snapshot: &Snapshot,
+    registry: &Registry,
+    query: &ConnectionQuery,
+    compliance: Compliance,
+) -> Result<Response, Failure> {
+    let mut answer = snapshot.engine.explain_connection(query).map_err(|error| failure(&error))?;
+    for endpoint in &mut answer.endpoints {
+        let workload = endpoint.workload.as_ref().and_then(|name| name.parse().ok());
+        endpoint.server_first = workload.and_then(|name| registry.server_first(&name).remove(&endpoint.port));
+    }
     let answer = if compliance == Compliance::Pqc { answer.with_tls_1_3_only() } else { answer };
     Ok(Json(answer).into_response())
 }

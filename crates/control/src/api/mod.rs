@@ -220,7 +220,7 @@ async fn explain(State(parts): State<Arc<Parts>>, Query(query): Query<ExplainQue
         (Some(workload), None, None) => explain::explain_workload(&snapshot, &parts.registry, &workload),
         (None, Some(from), Some(to)) => {
             let asked = ConnectionQuery { from, to, subset: query.subset };
-            explain::explain_connection(&snapshot, &asked, parts.compliance)
+            explain::explain_connection(&snapshot, &parts.registry, &asked, parts.compliance)
         }
         _ => Err(Failure::new(StatusCode::BAD_REQUEST, "ask with from and to, or with workload".to_owned())),
     }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoints::without_sidecar;
 use super::target::{Target, split};
+use super::workload::ServerFirst;
 use crate::client::ClientDecision;
 use crate::engine::{Engine, QueryError};
 use crate::outcome::Outcome;
@@ -99,6 +100,10 @@ pub struct EndpointAnswer {
     /// The steps of the trace that tell what it accepts, by position.
     #[serde(default)]
     pub because: Vec<usize>,
+    /// Its server speaks first on that port, as its sidecar has learned. No rule: only a control plane that hears of it
+    /// fills it in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_first: Option<ServerFirst>,
 }
 
 fn in_clear() -> Outcome {

@@ -99,6 +99,7 @@ impl Engine {
             connection,
             reason: why.to_owned(),
             because,
+            server_first: None,
         }
     }
 
@@ -142,6 +143,7 @@ impl Engine {
             connection,
             reason: why.to_owned(),
             because,
+            server_first: None,
         };
         self.answer(ClientDecision::plaintext(false, vec![step]), vec![endpoint], trace.steps)
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use anstyle::Style;
 use mutua_model::read::Inputs;
 use mutua_model::{ClientTlsMode, MtlsMode};
-use mutua_policy::{ConnectionAnswer, ConnectionQuery, EndpointAnswer, Outcome, WorkloadAnswer};
+use mutua_policy::{ConnectionAnswer, ConnectionQuery, EndpointAnswer, Outcome, ServerFirst, WorkloadAnswer};
 
 use super::steps;
 use crate::output::{BAD, DIM, GOOD, HEAD, HINT, WARN, table};
@@ -41,7 +41,19 @@ pub fn connection(query: &ConnectionQuery, answer: &ConnectionAnswer, inputs: Op
         text.push_str(&format!("\n{HEAD}{names}{HEAD:#} accepts {style}{mode}{style:#}: {}\n", accepted(mode)));
         text.push_str(&steps::show(because.iter().filter_map(|at| answer.trace.get(*at)), inputs));
     }
+    for endpoint in &answer.endpoints {
+        text.extend(endpoint.server_first.map(|first| speaks_first(&format!("{}:{}", name(endpoint), endpoint.port), first)));
+    }
     text + &helped(&answer.help)
+}
+
+/// What the sidecar of a server that speaks first has learned.
+fn speaks_first(place: &str, first: ServerFirst) -> String {
+    let (greeted, known) = (first.callers, first.learned_callers);
+    format!(
+        "\n{place}: the server speaks first, as its sidecar has learned: {greeted} plaintext callers were greeted, {known} \
+         of them are known for it and hardly waited for.\n"
+    )
 }
 
 /// What can be done.
@@ -84,11 +96,7 @@ pub fn workload(answer: &WorkloadAnswer, inputs: Option<&Inputs>) -> String {
         text.push_str(&table(&["port", "mode"], rows));
     }
     for (port, first) in &answer.server_first {
-        let (greeted, known) = (first.callers, first.learned_callers);
-        text.push_str(&format!(
-            "\nPort {port}: the server speaks first, as its sidecar has learned: {greeted} plaintext callers were greeted, {known} \
-             of them are known for it and hardly waited for.\n"
-        ));
+        text.push_str(&speaks_first(&format!("Port {port}"), *first));
     }
     text + &format!("\n{HEAD}because{HEAD:#}\n") + &steps::show(answer.trace.iter(), inputs) + &helped(&answer.help)
 }
@@ -167,7 +175,7 @@ fn client(from: &str, answer: &ConnectionAnswer) -> String {
         ClientTlsMode::Disable => "plaintext".to_owned(),
         tls if in_clear == answer.endpoints.len() && in_clear > 0 => format!("plaintext, though {tls} is what is decided{by}"),
         ClientTlsMode::Simple => "TLS without a certificate of its own (SIMPLE)".to_owned(),
-        ClientTlsMode::Mutual => "TLS with the certificate of a file (MUTUAL)".to_owned(),
+        ClientTlsMode::Mutual => "TLS with the certificate of a file or a Secret (MUTUAL)".to_owned(),
         ClientTlsMode::IstioMutual => format!("mutual TLS{some} (ISTIO_MUTUAL{by})"),
     };
     let mut text = format!("\n{HEAD}{from}{HEAD:#} sends {what}\n");
