@@ -3,7 +3,7 @@
 use crate::list::List;
 use crate::{
     Authorities, AuthorizationPolicy, Controller, DestinationRule, EndpointSlice, Mesh, Meta, Namespace, ObjectRef,
-    PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
+    PeerAuthentication, Pod, Secret, Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
 };
 use std::collections::HashSet;
 
@@ -87,6 +87,7 @@ objects!(
     WorkloadEntry,
     PeerAuthentication,
     DestinationRule,
+    Secret,
     Sidecar,
     AuthorizationPolicy,
     Unenforced

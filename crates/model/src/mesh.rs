@@ -3,7 +3,7 @@
 use crate::list::List;
 use crate::{
     Authorities, AuthorizationPolicy, Controller, DestinationRule, EndpointSlice, MeshConfig, Meta, Namespace,
-    PeerAuthentication, Pod, Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
+    PeerAuthentication, Pod, Secret, Service, ServiceEntry, Sidecar, Unenforced, WorkloadEntry,
 };
 
 /// A snapshot of configuration and registry. Lists and objects are shared, so a changed snapshot costs only what changed.
@@ -31,8 +31,8 @@ pub struct Mesh {
     pub peer_authentications: List<PeerAuthentication>,
     /// DestinationRules.
     pub destination_rules: List<DestinationRule>,
-    /// Secrets: only their metadata; values are read where they are needed.
-    pub secrets: List<Meta>,
+    /// Secrets and ConfigMaps, with what a `credentialName` can take from them.
+    pub secrets: List<Secret>,
     /// Certificates of authorities that Secrets and ConfigMaps show.
     pub authorities: List<Authorities>,
     /// Sidecars.

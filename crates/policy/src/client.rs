@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use mutua_model::{ClientTls, ClientTlsMode, Mesh, MtlsMode};
 
+use crate::credential::{Credential, NoCredential, Secrets};
 use crate::destination_rule::MergedRule;
 use crate::destination_rule::tls::{self, WrittenTls};
 use crate::peer_authentication::PeerPolicies;
@@ -34,6 +35,8 @@ pub struct ClientDecision {
     pub(crate) endpoint_mode: Option<ClientTlsMode>,
     /// `credentialName` in a rule without workloadSelector: Istio drops the TLS context, traffic is plaintext.
     pub(crate) dropped: bool,
+    /// What the `credentialName` stands for, when it counts.
+    pub credential: Option<Result<Credential, NoCredential>>,
     /// Why; empty when reasons were not asked for.
     pub trace: Vec<Step>,
 }
@@ -52,6 +55,7 @@ impl ClientDecision {
             uniform: false,
             endpoint_mode: None,
             dropped: false,
+            credential: None,
             trace,
         }
     }
@@ -61,6 +65,7 @@ impl ClientDecision {
 pub(crate) struct Question<'e> {
     pub(crate) mesh: &'e Mesh,
     pub(crate) policies: &'e PeerPolicies,
+    pub(crate) secrets: &'e Secrets,
     pub(crate) service: &'e Service,
     /// The Service port, and its position.
     pub(crate) port: (usize, u16),
@@ -131,7 +136,7 @@ fn by_rule(question: &Question<'_>, written: &WrittenTls) -> ClientDecision {
 }
 
 /// Whether Istio drops SIMPLE and MUTUAL: a `credentialName` reaches a sidecar only through a rule with a workloadSelector (or
-/// as a ConfigMap). What Istio's sidecar would get, ours is not given, and refuses.
+/// as a ConfigMap).
 pub(crate) fn drops(settings: &ClientTls, selects: bool) -> bool {
     let name = &settings.credential_name;
     !name.is_empty() && !name.starts_with("configmap://") && !selects
@@ -146,16 +151,24 @@ fn take_credentials(question: &Question<'_>, decision: &mut ClientDecision, writ
     let (rule, effect) = match decision.dropped {
         true => (
             "destination-rule.credential-name",
-            "plaintext: credentialName counts for sidecars only in a rule with workloadSelector",
+            "plaintext: credentialName counts for sidecars only in a rule with workloadSelector".to_owned(),
         ),
-        false => (
-            "destination-rule.credential-not-given",
-            "so it is in Istio; sidecars of Mutua are not given the secret, and refuse the connection",
-        ),
+        false => {
+            let credential = question.secrets.credential(written.rule.meta.namespace(), &written.value);
+            let said = match &credential {
+                Ok(_) => ("destination-rule.credential", "the sidecar is given what it names".to_owned()),
+                Err(why) => (CREDENTIAL_MISSING, format!("{why}: the sidecar refuses the connection")),
+            };
+            decision.credential = Some(credential);
+            said
+        }
     };
     question
         .tell(&mut decision.trace, || Step::of(rule, &written.rule.meta, &format!("{}/credentialName", written.path), effect));
 }
+
+/// The rule of the step that tells of a `credentialName` with nothing behind it.
+pub(crate) const CREDENTIAL_MISSING: &str = "destination-rule.credential-missing";
 
 fn by_auto_mtls(question: &Question<'_>) -> ClientDecision {
     let mut trace = Vec::new();

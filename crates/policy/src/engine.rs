@@ -6,6 +6,7 @@ use mutua_model::{Mesh, OutboundPolicy};
 
 use crate::client::{self, ClientDecision, Question};
 use crate::client_class::{ClientClass, Views};
+use crate::credential::Secrets;
 use crate::destination_rule::{MergedRule, RuleIndex};
 use crate::names::{self, Names};
 use crate::peer_authentication::{Effective, PeerPolicies, Scope};
@@ -81,6 +82,7 @@ pub struct Engine {
     pub(crate) policies: Arc<PeerPolicies>,
     pub(crate) rules: Arc<RuleIndex>,
     pub(crate) sidecars: Arc<Sidecars>,
+    pub(crate) secrets: Arc<Secrets>,
     views: Arc<Views>,
     /// What each workload accepts.
     effective: Vec<Arc<Effective>>,
@@ -99,6 +101,7 @@ impl Engine {
             views: Arc::new(Views::new(&mesh, &services, &rules, &sidecars)),
             names: Arc::new(Names::new(&workloads, &services)),
             rules: Arc::new(rules),
+            secrets: Arc::new(Secrets::new(&mesh)),
             sidecars: Arc::new(sidecars),
             workloads: Arc::new(workloads),
             services: Arc::new(services),
@@ -228,8 +231,7 @@ impl Engine {
         port: (usize, u16),
         subset: Option<&str>,
     ) -> ClientDecision {
-        let (mesh, policies) = (&self.mesh, &self.policies);
-        client::decide(&Question { mesh, policies, service, port, subset, rule, reasons: false })
+        self.decide_as(service, rule, port, subset, false)
     }
 
     /// The same with its reasons.
@@ -240,8 +242,19 @@ impl Engine {
         port: (usize, u16),
         subset: Option<&str>,
     ) -> ClientDecision {
-        let (mesh, policies) = (&self.mesh, &self.policies);
-        client::decide(&Question { mesh, policies, service, port, subset, rule, reasons: true })
+        self.decide_as(service, rule, port, subset, true)
+    }
+
+    fn decide_as(
+        &self,
+        service: &Service,
+        rule: Option<&MergedRule>,
+        port: (usize, u16),
+        subset: Option<&str>,
+        reasons: bool,
+    ) -> ClientDecision {
+        let (mesh, policies, secrets) = (&*self.mesh, &*self.policies, &*self.secrets);
+        client::decide(&Question { mesh, policies, secrets, service, port, subset, rule, reasons })
     }
 
     /// The decision of a client for a port of a service of exactly that host, without reasons. `None` when the client's

@@ -10,6 +10,7 @@ mod allocate;
 mod client;
 mod client_class;
 pub mod compare;
+mod credential;
 mod decisions;
 mod destination_rule;
 mod endpoint;
@@ -32,6 +33,7 @@ mod workload;
 
 pub use client::ClientDecision;
 pub use client_class::ClientClass;
+pub use credential::{Credential, NoCredential};
 pub use decisions::{Decisions, PortDecision, Work};
 pub use engine::{Engine, QueryError};
 pub use explain::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer, ServerFirst, WorkloadAnswer};

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use mutua_model::{AppProtocol, ClientTls, ClientTlsMode, Resolution};
 
 use crate::client::ClientDecision;
+use crate::credential::{Credential, NoCredential};
 use crate::endpoint::{Transport, transport};
 use crate::engine::Engine;
 use crate::service::{Endpoint, Service};
@@ -65,6 +66,8 @@ pub struct TlsSettings {
     pub trust_domains: Vec<String>,
     /// The rule's files and switches.
     pub files: Option<ClientTls>,
+    /// What stands in place of files: contents for a `credentialName`.
+    pub credential: Option<Result<Credential, NoCredential>>,
 }
 
 /// One endpoint.
@@ -150,6 +153,7 @@ impl Engine {
             from_host_header: !mesh && !insecure && decision.sni.is_none(),
             trust_domains: if mesh { self.trust_domains() } else { Vec::new() },
             files: if mesh { None } else { decision.settings.clone() },
+            credential: decision.credential.clone(),
         }
     }
 }

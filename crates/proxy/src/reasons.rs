@@ -133,8 +133,8 @@ reasons! {
         "The sidecar failed on this connection and closed it; no other connection is touched."
         "A fault of the sidecar: report it with the lines of its log.";
     TlsSettings "TLS_SETTINGS_UNUSABLE"
-        "The TLS settings of the destination cannot be used: a file is missing, unreadable, outside --tls-dir or malformed, or credentialName names a secret, which sidecars are not given."
-        "The message names the file, or the secret: name files instead of it.";
+        "The TLS settings of the destination cannot be used: a file is missing, unreadable, outside --tls-dir or malformed, or there is nothing usable behind credentialName."
+        "The message names the file, or the Secret and what it lacks.";
     HostMissing "HOST_NAME_MISSING"
         "TLS takes the server's name from the HTTP Host header, and the request has none."
         "Set sni in the DestinationRule.";

@@ -19,8 +19,12 @@ use tokio::net::{TcpListener, TcpStream};
 
 const PARTNER: &str = "spiffe://partner.example/ns/out/sa/side";
 
+/// The client certificate that customers show.
+const CUSTOMER: &str = "spiffe://partner.example/ns/out/sa/customer";
+
 /// A TLS server that says who called (`-` for nobody), then echoes; its files lie in `folder`.
 struct Partner {
+    ca: Ca,
     folder: tempfile::TempDir,
     address: SocketAddr,
 }
@@ -32,11 +36,9 @@ impl Partner {
         let names = ["partner.example".to_owned()];
         let own = ca.sign_server(&PARTNER.parse().unwrap(), &names, Duration::from_secs(600)).unwrap();
         let config = ServerConfig::control_plane(&own, ca.bundle()).unwrap();
-        let key = mutua_identity::PrivateKey::generate().unwrap();
-        let csr = mutua_identity::certificate_request(&key).unwrap();
-        let issued = ca.sign(&csr, &"spiffe://partner.example/ns/out/sa/customer".parse().unwrap(), Duration::from_secs(600));
-        std::fs::write(folder.path().join("client.pem"), issued.unwrap().chain_pem.concat()).unwrap();
-        std::fs::write(folder.path().join("client.key"), key.to_pkcs8_pem()).unwrap();
+        let (chain, key) = customer(&ca, CUSTOMER);
+        std::fs::write(folder.path().join("client.pem"), chain).unwrap();
+        std::fs::write(folder.path().join("client.key"), key).unwrap();
         std::fs::write(folder.path().join("roots.pem"), ca.bundle().to_pem()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -55,12 +57,26 @@ impl Partner {
                 });
             }
         });
-        Self { folder, address }
+        Self { ca, folder, address }
+    }
+
+    /// What a secret for a customer holds.
+    fn secret(&self, id: &str) -> mesh::Credential {
+        let (certificate, private_key) = customer(&self.ca, id);
+        mesh::Credential { certificate, private_key, roots: self.ca.bundle().to_pem(), ..mesh::Credential::default() }
     }
 
     fn file(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
+}
+
+/// A customer's chain and key, PEM.
+fn customer(ca: &Ca, id: &str) -> (String, String) {
+    let key = mutua_identity::PrivateKey::generate().unwrap();
+    let csr = mutua_identity::certificate_request(&key).unwrap();
+    let issued = ca.sign(&csr, &id.parse().unwrap(), Duration::from_secs(600)).unwrap();
+    (issued.chain_pem.concat(), key.to_pkcs8_pem().to_owned())
 }
 
 async fn sidecar(folder: &Path, protocol: Protocol, tls: mesh::ClientTls, endpoint: SocketAddr) -> Running {
@@ -226,4 +242,86 @@ async fn suites_groups_and_compliance_of_the_mesh_hold_outside_it() {
         message.contains("none of the ECDH curves P-521 can be served; served are X25519MLKEM768, X25519, P-256, P-384"),
         "{message}"
     );
+}
+
+/// Settings whose `credentialName` stands for `credential`.
+fn by_secret(mode: ClientTlsMode, credential: mesh::Credential) -> mesh::ClientTls {
+    mesh::ClientTls {
+        credential_name: "partner".to_owned(),
+        credential: Some(credential),
+        sni: "partner.example".to_owned(),
+        subject_alt_names: vec!["partner.example".to_owned()],
+        ..wire::tls(mode, &[])
+    }
+}
+
+#[tokio::test]
+async fn a_secret_stands_in_for_files() {
+    let partner = Partner::start().await;
+    let nowhere = Path::new("/nowhere");
+    let simple = mesh::Credential { certificate: String::new(), private_key: String::new(), ..partner.secret(CUSTOMER) };
+    let client = sidecar(nowhere, Protocol::Tcp, by_secret(ClientTlsMode::TlsSimple, simple), partner.address).await;
+    call(&client, b"hello", "- ").await;
+    let mutual = by_secret(ClientTlsMode::TlsMutual, partner.secret(CUSTOMER));
+    let client = sidecar(nowhere, Protocol::Tcp, mutual, partner.address).await;
+    call(&client, b"hello", &format!("{CUSTOMER} ")).await;
+    let other = Partner::start().await;
+    let mutual = by_secret(ClientTlsMode::TlsMutual, other.secret(CUSTOMER));
+    let client = sidecar(nowhere, Protocol::Tcp, mutual, partner.address).await;
+    refused(&client, b"x", Reason::UntrustedCertificate).await;
+}
+
+/// A secret that is renewed counts from the next connection; those that are open go on, and nothing of the old is kept.
+#[tokio::test]
+async fn a_renewed_secret_counts_from_the_next_connection() {
+    let partner = Partner::start().await;
+    let first = by_secret(ClientTlsMode::TlsMutual, partner.secret(CUSTOMER));
+    let client = sidecar(Path::new("/nowhere"), Protocol::Tcp, first, partner.address).await;
+    let mut open = TcpStream::connect(client.address).await.unwrap();
+    let says = async |stream: &mut TcpStream, who: &str| {
+        stream.write_all(b"x").await.unwrap();
+        let expected = format!("{who} x");
+        assert_eq!(read_exactly(stream, expected.len()).await, expected.as_bytes());
+    };
+    says(&mut open, CUSTOMER).await;
+    let renewed = "spiffe://partner.example/ns/out/sa/renewed";
+    let second = by_secret(ClientTlsMode::TlsMutual, partner.secret(renewed));
+    client.put("shop/partner", &wire::destination(Protocol::Tcp, second, &[partner.address]));
+    says(&mut TcpStream::connect(client.address).await.unwrap(), renewed).await;
+    says(&mut open, CUSTOMER).await;
+    assert_eq!(client.sidecar.originations.count(), 1);
+}
+
+#[tokio::test]
+async fn nothing_weaker_than_the_secret_is_used() {
+    let partner = Partner::start().await;
+    let whole = || partner.secret(CUSTOMER);
+    let none = String::new;
+    let key = whole().private_key;
+    let missing = mesh::Credential { problem: "Secret shop/partner does not exist".to_owned(), ..mesh::Credential::default() };
+    let (simple, mutual) = (ClientTlsMode::TlsSimple, ClientTlsMode::TlsMutual);
+    for (mode, credential, message) in [
+        (simple, Some(missing), "credentialName partner: Secret shop/partner does not exist"),
+        (simple, None, "credentialName partner: the control plane gave nothing for it"),
+        (simple, Some(mesh::Credential { roots: none(), ..whole() }), "credentialName partner: without roots"),
+        (
+            mutual,
+            Some(mesh::Credential { private_key: none(), ..whole() }),
+            "credentialName partner: without a certificate and a key",
+        ),
+        (mutual, Some(mesh::Credential { private_key: "no key".to_owned(), ..whole() }), "credentialName partner: private key: "),
+        (mutual, Some(mesh::Credential { private_key: whole().private_key, ..whole() }), "the rule names credentialName partner"),
+        (simple, Some(mesh::Credential { roots: "no roots".to_owned(), ..whole() }), "the rule names credentialName partner"),
+        (
+            simple,
+            Some(mesh::Credential { revocation_list: "no list".to_owned(), ..whole() }),
+            "the rule names credentialName partner",
+        ),
+    ] {
+        let tls = mesh::ClientTls { credential, ..by_secret(mode, whole()) };
+        let client = sidecar(Path::new("/nowhere"), Protocol::Tcp, tls, partner.address).await;
+        let said = refused(&client, b"x", Reason::TlsSettings).await;
+        assert!(said.contains(message), "{said}");
+        assert!(!["no key", "no roots", "no list", &key].iter().any(|value| said.contains(value)), "{said}");
+    }
 }

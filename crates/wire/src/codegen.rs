@@ -11,5 +11,11 @@ const FILES: [&str; 3] = ["discovery.proto", "certificate.proto", "mesh.proto"];
 /// A proto file that does not compile, or `out` that cannot be written.
 pub fn generate(crate_dir: &Path, out: &Path) -> io::Result<()> {
     let descriptors = protox::compile(FILES, [crate_dir.join("proto")]).map_err(io::Error::other)?;
-    tonic_prost_build::configure().out_dir(out).build_server(true).build_client(true).btree_map(".").compile_fds(descriptors)
+    tonic_prost_build::configure()
+        .out_dir(out)
+        .build_server(true)
+        .build_client(true)
+        .btree_map(".")
+        .skip_debug([".mutua.mesh.v1.Credential"])
+        .compile_fds(descriptors)
 }

@@ -27,6 +27,23 @@ fn api(socket: &Path, path: &str) -> String {
     answer
 }
 
+/// A rule that takes its certificate from a Secret with this key.
+fn of_a_rule(name: &str, last: u8, key: &str) -> String {
+    let block: String = key.lines().map(|line| format!("\n    {line}")).collect();
+    format!(
+        "---\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}, namespace: shop}}\n\
+         spec: {{hosts: [{name}.example], addresses: [10.96.0.{last}], ports: [{{number: 8443, name: tls, protocol: TCP}}], \
+         resolution: STATIC, endpoints: [{{address: 10.91.0.13}}]}}\n---\napiVersion: networking.istio.io/v1\n\
+         kind: DestinationRule\nmetadata: {{name: {name}, namespace: shop}}\nspec: {{host: {name}.example, \
+         workloadSelector: {{matchLabels: {{app: front}}}}, trafficPolicy: {{tls: {{mode: MUTUAL, credentialName: {name}, \
+         sni: {name}.example}}}}}}\n---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: shop}}\n\
+         stringData:\n  tls.crt: no certificate\n  ca.crt: no roots\n  tls.key: |{block}\n"
+    )
+}
+
+/// A private key that is none.
+const BROKEN: &str = "-----BEGIN PRIVATE KEY-----\nbm90IGEga2V5IGJ1dCBzZWNyZXQgYWxsIHRoZSBzYW1l\n-----END PRIVATE KEY-----\n";
+
 /// What a command prints, on both streams.
 fn printed(mesh: &Mesh, arguments: &[&str]) -> String {
     let output = Command::new(MUTUA).args(arguments).arg("--state").arg(mesh.folder.join("control")).output().expect("starts");
@@ -49,7 +66,8 @@ fn everything(mesh: &Mesh, processes: &[&mutua_lab::Process]) -> String {
         write!(all, "{}", api(&socket, &format!("/api/v1/{page}"))).unwrap();
     }
     write!(all, "{}", api(&socket, "/metrics")).unwrap();
-    for arguments in [&["certs"][..], &["proxy-status"], &["ca", "rotate", "--status"]] {
+    let explain = ["explain", "--from", "shop/front", "--to", "partner.example:8443"];
+    for arguments in [&["certs"][..], &["proxy-status"], &["ca", "rotate", "--status"], &explain] {
         write!(all, "{}", printed(mesh, arguments)).unwrap();
     }
     for process in processes {
@@ -67,18 +85,36 @@ fn nothing_tells_a_key_or_a_token() {
         let mesh = Mesh::start(folder, &["--leaf-ttl", "6s"]);
         mesh.kill_control_plane();
         mesh.start_control_plane_with(&[("MUTUA_LOG", "debug")]);
+        // The Secrets of a rule: one that can be used, one with a key that is none.
+        let own = mesh.folder.join("partner.key");
+        let make = ["genpkey", "-algorithm", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-out"];
+        assert!(Command::new("openssl").args(make).arg(&own).status().expect("openssl is installed").success());
+        let key = std::fs::read_to_string(&own).unwrap();
+        std::fs::write(mesh.folder.join("broken.key"), BROKEN).unwrap();
+        mesh.rules(&(of_a_rule("partner", 30, &key) + &of_a_rule("broken", 31, BROKEN)));
         let verbose = ["env", "MUTUA_LOG=debug"];
         let (back, front) = (mesh.sidecar("back", &verbose, &[]), mesh.sidecar("front", &verbose, &[]));
         mesh.until_ready("back");
         mesh.until_ready("front");
         let keys = |all: &mut Vec<String>| {
             let files = ["state-front/key.pem", "state-back/key.pem", "control/ca/ca-key.pem", "token-front", "token-back"];
-            files.iter().for_each(|file| all.extend(secrets_of(&mesh.folder.join(file))));
+            let files = files.into_iter().chain(["partner.key", "broken.key"]);
+            files.for_each(|file| all.extend(secrets_of(&mesh.folder.join(file))));
         };
         let mut secrets = Vec::new();
         keys(&mut secrets);
         assert!(secrets.len() >= 5, "{}", secrets.len());
         mesh.is_served();
+        for last in [30, 31] {
+            // Refused for the settings: the certificate is none in both.
+            until("the refusal", || {
+                let _ = mesh
+                    .from("shop/front", (std::net::Ipv4Addr::new(10, 96, 0, last), 8443))
+                    .map(|mut one| one.write_all(b"x").and_then(|()| one.read(&mut [0])));
+                mesh.page("front", "/connections").unwrap().contains(&format!("10.96.0.{last}:8443"))
+                    && mesh.refusals("front", "TLS_SETTINGS_UNUSABLE") > 0
+            });
+        }
         let leaf = || mesh.admin("back", "/certs").map(|page| page["leaf"]["serial"].clone());
         let first = leaf().filter(serde_json::Value::is_string).expect("a serial number");
         until("a renewal", || leaf().is_some_and(|now| now.is_string() && now != first));

@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 
-use mutua_model::{AppProtocol, Kind, OutboundPolicy};
-use mutua_policy::{ClientClass, DestinationEndpoint, DestinationPort, Engine, InboundPort, TlsSettings, Workload};
+use mutua_model::{AppProtocol, Kind, OutboundPolicy, SecretText};
+use mutua_policy::{
+    ClientClass, Credential, DestinationEndpoint, DestinationPort, Engine, InboundPort, NoCredential, TlsSettings, Workload,
+};
 use mutua_wire::mesh;
 
 use super::{convert, labels};
@@ -124,6 +126,21 @@ fn tls(tls: TlsSettings) -> mesh::ClientTls {
         auto: tls.auto,
         trust_domains: tls.trust_domains,
         credential_name: files.credential_name,
+        credential: tls.credential.map(credential),
+    }
+}
+
+fn credential(found: Result<Credential, NoCredential>) -> mesh::Credential {
+    let text = |value: Option<SecretText>| value.map(|text| text.get().to_owned()).unwrap_or_default();
+    match found {
+        Ok(found) => mesh::Credential {
+            certificate: text(found.certificate),
+            private_key: text(found.private_key),
+            roots: text(found.roots),
+            revocation_list: text(found.revocation_list),
+            problem: String::new(),
+        },
+        Err(why) => mesh::Credential { problem: why.to_string(), ..mesh::Credential::default() },
     }
 }
 

@@ -100,7 +100,7 @@ fn time(tag: u8, text: &[u8]) -> Option<i64> {
 }
 
 /// Standard base64, with line breaks and spaces passed over.
-fn base64(text: &str) -> Option<Vec<u8>> {
+pub fn base64(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut held) = (0u32, 0);
     for letter in text.bytes().filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=') {

@@ -12,7 +12,8 @@ use super::tree::Node;
 use super::{certificates, convert, mesh_config, rules, schema};
 use crate::{
     Authorities, AuthorizationPolicy, Controller, DestinationRule, Diagnostic, EndpointSlice, Istio, Kind, Mesh, MeshConfig,
-    Meta, Namespace, ObjectRef, PeerAuthentication, Pod, Service, ServiceEntry, Severity, Sidecar, Unenforced, WorkloadEntry,
+    Meta, Namespace, ObjectRef, PeerAuthentication, Pod, Secret, Service, ServiceEntry, Severity, Sidecar, Unenforced,
+    WorkloadEntry,
 };
 
 /// One object, read and checked.
@@ -68,7 +69,7 @@ pub(super) enum Part {
     Namespace(Arc<Namespace>),
     PeerAuthentication(Arc<PeerAuthentication>),
     Pod(Arc<Pod>),
-    Secret(Arc<Meta>),
+    Secret(Arc<Secret>),
     Service(Arc<Service>),
     ServiceAccount(Arc<Meta>),
     ServiceEntry(Arc<ServiceEntry>),
@@ -98,8 +99,12 @@ impl Part {
             Kind::ServiceEntry => Some(Self::ServiceEntry(Arc::new(convert::service_entry(meta, node)))),
             Kind::WorkloadEntry => Some(Self::WorkloadEntry(Arc::new(convert::workload_entry(meta, node)))),
             Kind::Sidecar => Some(Self::Sidecar(Arc::new(convert::sidecar(meta, node)))),
-            Kind::Secret => Some(Self::Secret(Arc::new(meta))),
-            Kind::ConfigMap => mesh_config::of_config_map(&meta, node, report).map(|config| Self::MeshConfig(Arc::new(config))),
+            Kind::Secret => Some(Self::Secret(Arc::new(convert::secret(meta, node)))),
+            Kind::ConfigMap => {
+                let config = mesh_config::of_config_map(&meta, node, report);
+                parts.extend(config.map(|config| Self::MeshConfig(Arc::new(config))));
+                Some(Self::Secret(Arc::new(convert::secret(meta, node))))
+            }
             Kind::Istio => Some(Self::Istio(Arc::new(convert::istio(meta, node)))),
             Kind::AuthorizationPolicy => {
                 parts.push(Self::Unenforced(Arc::new(Unenforced { meta: meta.clone() })));

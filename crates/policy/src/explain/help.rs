@@ -4,6 +4,7 @@ use mutua_model::{ClientTlsMode, MtlsMode};
 
 use super::connection::{ConnectionAnswer, EndpointAnswer};
 use super::target::Target;
+use crate::client::CREDENTIAL_MISSING;
 use crate::engine::Engine;
 use crate::outcome::Outcome;
 use crate::service::Service;
@@ -35,7 +36,7 @@ impl Engine {
             help.extend(sentence.filter(|sentence| !help.contains(sentence)));
             help.extend(self.wrong_port(service, endpoint).filter(|sentence| !help.contains(sentence)));
         }
-        help.extend(step(answer, "destination-rule.credential-not-given").map(|step| files_in(&step.object)));
+        help.extend(step(answer, CREDENTIAL_MISSING).map(|step| credential_for(&step.object)));
         help
     }
 
@@ -85,7 +86,9 @@ impl Engine {
             });
         }
         if let Some(rule) = rule_of("destination-rule.credential-name") {
-            return Some(files_in(&rule));
+            return Some(format!(
+                "give {rule} a workloadSelector for the client, or name files below the sidecar's --tls-dir instead of credentialName"
+            ));
         }
         if let Some(rule) = rule_of("destination-rule.tls") {
             return Some(format!("set mode: ISTIO_MUTUAL in {rule}, or remove its tls so that automatic mTLS decides"));
@@ -194,8 +197,8 @@ fn bare(client: &Workload, endpoint: &EndpointAnswer) -> Option<String> {
     })
 }
 
-fn files_in(rule: &str) -> String {
-    format!("name files below the sidecar's --tls-dir in {rule} instead of credentialName: sidecars are given no secrets")
+fn credential_for(rule: &str) -> String {
+    format!("write what credentialName of {rule} names, or name files below the sidecar's --tls-dir instead")
 }
 
 fn registered(target: &Target<'_>, answer: &ConnectionAnswer) -> String {

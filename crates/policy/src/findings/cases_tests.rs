@@ -300,9 +300,19 @@ fn credentials() -> Vec<Row> {
     let selecting = |roots: &str| old("workloadSelector: {matchLabels: {app: web}}, ", roots);
     let credential = "spec/trafficPolicy/tls/credentialName";
     let map = "credentialName: \"configmap://bar/roots\"";
+    let secret = |name: &str, values: &str| {
+        format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: bar}}\nstringData: {{{values}}}\n")
+    };
+    let roots = |kind: &str| {
+        format!("---\napiVersion: v1\nkind: {kind}\nmetadata: {{name: roots, namespace: bar}}\ndata: {{ca.crt: AAAA}}\n")
+    };
+    let named = || selecting("credentialName: c");
     vec![
-        ("MUT0033", subject, credential, selecting("credentialName: c"), selecting("caCertificates: /r")),
+        ("MUT0033", subject, credential, named(), selecting("caCertificates: /r")),
+        ("MUT0033", subject, credential, named() + &secret("c", "tls.crt: x"), named() + &secret("c", "ca.crt: x")),
+        ("MUT0033", subject, credential, named() + &secret("c", "ca.crt: [x]"), named() + &secret("c-cacert", "cacert: x")),
         ("MUT0033", subject, credential, old("", map), old("", "credentialName: c")),
+        ("MUT0033", subject, credential, old("", map) + &roots("Secret"), old("", map) + &roots("ConfigMap")),
     ]
 }
 

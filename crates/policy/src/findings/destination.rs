@@ -15,7 +15,7 @@ pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
         if let Some(policy) = &rule.policy {
             unverified(rule, policy, out);
         }
-        credentials(rule, out);
+        credentials(index, rule, out);
     }
 }
 
@@ -87,17 +87,26 @@ fn unverified(rule: &DestinationRule, policy: &TrafficPolicy, out: &mut Findings
 }
 
 /// MUT0001 and MUT0033, at every level.
-fn credentials(rule: &DestinationRule, out: &mut Findings) {
+fn credentials(index: &Index<'_>, rule: &DestinationRule, out: &mut Findings) {
     for (path, tls) in rule.tls().filter(|(_, tls)| tls.mode.originates()) {
         let name = &tls.credential_name;
-        let (code, message) = match drops(tls, rule.workload_selector.is_some()) {
-            _ if name.is_empty() => continue,
+        if name.is_empty() {
+            continue;
+        }
+        let (code, message, fix) = match drops(tls, rule.workload_selector.is_some()) {
             true => (
                 "MUT0001",
                 format!("credentialName {name} without workloadSelector: sidecars drop the TLS settings and send plaintext"),
+                paste::tls_of_files(tls),
             ),
-            false => ("MUT0033", format!("sidecars are not given what {name} holds: they refuse the connections that need it")),
+            false => match index.secrets.credential(rule.meta.namespace(), tls) {
+                Ok(_) => continue,
+                Err(why) => {
+                    let fix = paste::credential(&why).unwrap_or_else(|| paste::tls_of_files(tls));
+                    ("MUT0033", format!("{why}: sidecars refuse the connections that need it"), fix)
+                }
+            },
         };
-        out.add(code, &rule.meta, &format!("{path}/credentialName"), message, paste::tls_of_files(tls));
+        out.add(code, &rule.meta, &format!("{path}/credentialName"), message, fix);
     }
 }

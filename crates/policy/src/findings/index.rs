@@ -6,6 +6,7 @@ use mutua_model::service::TargetPort;
 use mutua_model::workload::PodSpec;
 use mutua_model::{DestinationRule, Labels, Mesh, Meta, MtlsMode, PeerAuthentication, Service};
 
+use crate::credential::Secrets;
 use crate::injection;
 
 /// What a pod says of its injection, as label or annotation.
@@ -43,6 +44,7 @@ pub(super) struct Index<'m> {
     /// Of all namespaces together.
     by_label_anywhere: HashMap<(&'m str, &'m str), Vec<usize>>,
     services: HashMap<&'m str, Vec<&'m Service>>,
+    pub(super) secrets: Secrets,
 }
 
 impl<'m> Index<'m> {
@@ -63,6 +65,7 @@ impl<'m> Index<'m> {
             meshed: HashSet::new(),
             by_label_anywhere: HashMap::new(),
             services: HashMap::new(),
+            secrets: Secrets::new(mesh),
         };
         for rule in &index.rules {
             index.by_host.entry(&rule.host).or_default().push(rule);

@@ -7,9 +7,10 @@
 
 use std::fmt::Write;
 
-use mutua_model::{ClientTls, ClientTlsMode, DestinationRule, Labels, Mesh, MtlsMode, ObjectRef, PeerAuthentication};
+use mutua_model::{ClientTls, ClientTlsMode, DestinationRule, Kind, Labels, Mesh, MtlsMode, ObjectRef, PeerAuthentication};
 
 use super::index::{Index, MOST};
+use crate::credential::NoCredential;
 use crate::engine::Engine;
 use crate::service::Service;
 use crate::workload::is_istio;
@@ -131,6 +132,27 @@ pub(super) fn tls_of_files(settings: &ClientTls) -> String {
         "/etc/certs/key.pem".clone_into(&mut files.private_key);
     }
     tls(&files)
+}
+
+/// An object with what is missing, for a person to fill in. `None` where an object would not do.
+pub(super) fn credential(why: &NoCredential) -> Option<String> {
+    let (object, pair) = match why {
+        NoCredential::Missing(object) | NoCredential::Incomplete { object, .. } | NoCredential::Unusable { object, .. } => {
+            (object, object.kind == Kind::Secret)
+        }
+        NoCredential::NoRoots(_, object) => (object, false),
+        NoCredential::NoKey(_) => return None,
+    };
+    let (kind, field) = (object.kind.as_str(), if object.kind == Kind::Secret { "stringData" } else { "data" });
+    let mut text = format!(
+        "apiVersion: v1\nkind: {kind}\nmetadata:\n  name: {}\n  namespace: {}\n{field}:\n",
+        object.name, object.namespace
+    );
+    if pair {
+        text.push_str("  tls.crt: the certificate chain, PEM\n  tls.key: the private key, PEM\n");
+    }
+    text.push_str("  ca.crt: the roots of the server, PEM\n");
+    Some(text)
 }
 
 /// `tls` with all that it says.

@@ -146,20 +146,41 @@ fn credential_names_need_a_workload_selector() {
     assert_eq!(ask(&engine(&roots), "foo/sleep", "web.bar:9000").outcome, Outcome::Tls, "a ConfigMap counts everywhere");
 }
 
+/// What is behind a `credentialName` goes to those clients that the rule selects, and to nobody else.
 #[test]
-fn a_secret_that_counts_in_istio_is_said_not_to_be_given_to_sidecars() {
-    let with = |settings: &str| {
-        let text = format!("{{{HOST}, workloadSelector: {{matchLabels: {{app: sleep}}}}, trafficPolicy: {{tls: {settings}}}}}");
-        ask(&engine(&rule("foo", "r", &text)), "foo/sleep", "web.bar:9000")
+fn a_secret_goes_to_the_clients_that_its_rule_selects() {
+    let mutual = "workloadSelector: {matchLabels: {app: sleep}}, trafficPolicy: {tls: {mode: MUTUAL, credentialName: cred}}";
+    let text = rule("foo", "r", &format!("{{{HOST}, {mutual}}}"));
+    let secret = |namespace: &str, values: &str| {
+        format!("---\napiVersion: v1\nkind: Secret\nmetadata: {{name: cred, namespace: {namespace}}}\nstringData: {{{values}}}\n")
     };
-    let secret = with("{mode: SIMPLE, credentialName: cred}");
-    assert_eq!(secret.outcome, Outcome::Tls, "as in Istio");
-    let step = secret.trace.iter().find(|step| step.rule == "destination-rule.credential-not-given").expect("told");
-    assert_eq!(step.object, "DestinationRule foo/r");
-    assert!(step.line > 0 && step.effect.contains("refuse"), "{step:?}");
-    assert!(secret.help.iter().any(|help| help.contains("instead of credentialName")), "{:?}", secret.help);
-    let files = with("{mode: SIMPLE, caCertificates: /r}");
-    assert!(files.trace.iter().all(|step| !step.rule.contains("credential")) && files.help.is_empty(), "{files:?}");
+    let whole = secret("foo", "tls.crt: C, tls.key: K, ca.crt: R");
+    let answer = |more: &str| ask(&engine(&format!("{text}{more}")), "foo/sleep", "web.bar:9000");
+    let step = |answer: &ConnectionAnswer, rule: &str| answer.trace.iter().find(|step| step.rule == rule).cloned();
+    let given = answer(&whole);
+    assert_eq!((given.outcome, &given.help), (Outcome::Tls, &vec![]));
+    assert_eq!(step(&given, "destination-rule.credential").expect("told").object, "DestinationRule foo/r");
+    for (more, why) in [
+        (String::new(), "Secret foo/cred does not exist"),
+        (secret("bar", "tls.crt: C, tls.key: K, ca.crt: R"), "Secret foo/cred does not exist"),
+        (secret("foo", "ca.crt: R"), "Secret foo/cred holds neither cert and key nor tls.crt and tls.key"),
+    ] {
+        let missing = answer(&more);
+        assert_eq!(missing.outcome, Outcome::Tls, "the rule's outcome, as in Istio");
+        let told = step(&missing, "destination-rule.credential-missing").expect("told");
+        assert!(told.line > 0 && told.effect == format!("{why}: the sidecar refuses the connection"), "{told:?}");
+        assert!(missing.help.iter().any(|help| help.contains("credentialName of DestinationRule foo/r")), "{:?}", missing.help);
+    }
+    let engine = engine(&format!("{text}{whole}"));
+    let credential = |client: &str| {
+        let all = engine.destinations(engine.workload(client).unwrap());
+        let web = all.into_iter().find(|one| HOST.ends_with(&one.host)).unwrap();
+        web.ports.into_iter().map(|port| port.tls.credential).collect::<Vec<_>>()
+    };
+    assert!(credential("foo/sleep").iter().all(|one| matches!(one, Some(Ok(one)) if one.private_key.is_some())));
+    let others: Vec<_> = engine.workloads().iter().map(crate::Workload::full_name).filter(|name| name != "foo/sleep").collect();
+    assert!(others.len() > 2 && others.iter().all(|name| credential(name).iter().all(Option::is_none)), "{others:?}");
+    assert!(!format!("{engine:?}").contains("\"K\""), "nothing prints it");
 }
 
 #[test]

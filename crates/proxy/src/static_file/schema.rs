@@ -196,6 +196,7 @@ fn client_tls(field: &Field<'_>) -> Result<mesh::ClientTls, Wrong> {
         insecure_skip_verify: map.or_default("insecureSkipVerify", Field::flag)?,
         auto: false,
         credential_name: String::new(),
+        credential: None,
     })
 }
 

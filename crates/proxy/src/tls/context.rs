@@ -71,7 +71,7 @@ impl TlsContext {
     }
 }
 
-/// Client configurations for servers outside the mesh, made from files: of each rule the last one.
+/// Client configurations for servers outside the mesh, made from files or a secret: of each rule the last one.
 #[derive(Default)]
 pub struct Originations {
     made: Mutex<HashMap<Rule, (Files, ClientConfig)>>,
@@ -99,7 +99,9 @@ impl Originations {
         algorithms: &Arc<Algorithms>,
     ) -> Result<ClientConfig, OriginationError> {
         let files = Files::read(tls, folders)?;
-        let rule = Rule { tls: tls.clone(), verify_server_name, algorithms: Arc::clone(algorithms) };
+        // What it stands for is among the contents.
+        let named = ClientTls { credential: None, ..tls.clone() };
+        let rule = Rule { tls: named, verify_server_name, algorithms: Arc::clone(algorithms) };
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((read, config)) = made.get(&rule)
             && *read == files

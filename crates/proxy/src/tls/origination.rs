@@ -1,4 +1,4 @@
-//! TLS towards servers outside the mesh, with files that a DestinationRule names.
+//! TLS towards servers outside the mesh, with files that a DestinationRule names, or what its `credentialName` stands for.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,31 +28,36 @@ pub enum OriginationError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// The rule names a secret, which no proxy is given; falling back to other roots would trust what the rule does not.
-    #[error("credentialName {0}: secrets are not given to sidecars; name files below --tls-dir instead")]
-    Credential(String),
+    /// There is nothing behind a `credentialName`; falling back to other roots would trust what the rule does not.
+    #[error("credentialName {name}: {problem}")]
+    Credential {
+        /// The name.
+        name: String,
+        /// What the control plane says of it.
+        problem: String,
+    },
     /// MUTUAL needs both.
     #[error("MUTUAL needs clientCertificate and privateKey")]
     Incomplete,
     /// The private key is none.
-    #[error("{path}: {reason}")]
+    #[error("{place}: {reason}")]
     Key {
-        /// The file.
-        path: String,
+        /// The file, or the secret.
+        place: String,
         /// What is wrong with it.
         reason: String,
     },
     /// The contents of the files cannot be used.
     #[error("{error} (the rule names {files})")]
     Contents {
-        /// The fields of the rule with their files.
+        /// The fields of the rule with what they name.
         files: String,
         /// What is wrong.
         error: TlsError,
     },
 }
 
-/// The contents of the files that one rule names.
+/// The contents of what one rule names.
 #[derive(PartialEq, Eq)]
 pub struct Files {
     certificate: Option<String>,
@@ -68,7 +73,7 @@ impl Files {
     /// A file that is missing, unreadable, or outside `folders`.
     pub fn read(tls: &ClientTls, folders: &[PathBuf]) -> Result<Self, OriginationError> {
         if !tls.credential_name.is_empty() {
-            return Err(OriginationError::Credential(tls.credential_name.clone()));
+            return Self::given(tls);
         }
         let mutual = tls.mode == ClientMode::Mutual;
         if mutual && (tls.client_certificate.is_empty() || tls.private_key.is_empty()) {
@@ -80,6 +85,31 @@ impl Files {
             key: read(&tls.private_key, mutual)?,
             roots: read(&tls.ca_certificates, !tls.insecure_skip_verify)?,
             crl: read(&tls.ca_crl, !tls.insecure_skip_verify)?,
+        })
+    }
+
+    /// What the control plane gave for a `credentialName`. Nothing that the mode needs may be missing: it would weaken the
+    /// connection.
+    fn given(tls: &ClientTls) -> Result<Self, OriginationError> {
+        let refused =
+            |problem: &str| OriginationError::Credential { name: tls.credential_name.clone(), problem: problem.to_owned() };
+        let Some(given) = &tls.credential else { return Err(refused("the control plane gave nothing for it")) };
+        if !given.problem.is_empty() {
+            return Err(refused(&given.problem));
+        }
+        let mutual = tls.mode == ClientMode::Mutual;
+        if mutual && (given.certificate.is_empty() || given.private_key.is_empty()) {
+            return Err(refused("without a certificate and a key"));
+        }
+        if given.roots.is_empty() && !tls.insecure_skip_verify {
+            return Err(refused("without roots"));
+        }
+        let part = |text: &String, wanted: bool| (wanted && !text.is_empty()).then(|| text.clone());
+        Ok(Self {
+            certificate: part(&given.certificate, mutual),
+            key: part(&given.private_key, mutual),
+            roots: part(&given.roots, !tls.insecure_skip_verify),
+            crl: part(&given.revocation_list, !tls.insecure_skip_verify),
         })
     }
 
@@ -96,7 +126,11 @@ impl Files {
         let client = match (&self.certificate, &self.key) {
             (Some(chain), Some(key)) => {
                 let wrong = |reason: mutua_identity::IdentityError| OriginationError::Key {
-                    path: tls.private_key.clone(),
+                    place: if tls.credential_name.is_empty() {
+                        tls.private_key.clone()
+                    } else {
+                        format!("credentialName {}: private key", tls.credential_name)
+                    },
                     reason: reason.to_string(),
                 };
                 Some((chain.clone(), Arc::new(PrivateKey::from_pem(key).map_err(wrong)?)))
@@ -115,8 +149,11 @@ impl Files {
         ClientConfig::origination(&settings).map_err(|error| OriginationError::Contents { files: self.named(tls), error })
     }
 
-    /// The files that were read, by the fields of the rule.
+    /// What was read, by the fields of the rule.
     fn named(&self, tls: &ClientTls) -> String {
+        if !tls.credential_name.is_empty() {
+            return format!("credentialName {}", tls.credential_name);
+        }
         let files = [
             ("clientCertificate", &self.certificate, &tls.client_certificate),
             ("caCertificates", &self.roots, &tls.ca_certificates),

@@ -7,8 +7,8 @@ use mutua_identity::{Algorithms, Compliance, IdentityError, MinVersion, PeerExpe
 use mutua_wire::mesh;
 
 use super::types::{
-    Address, ClientMode, ClientTls, Destination, DestinationPort, Endpoint, Expected, Inbound, InboundPort, Labels, Mode,
-    Protocol, ServerTls,
+    Address, ClientMode, ClientTls, Credential, Destination, DestinationPort, Endpoint, Expected, Inbound, InboundPort, Labels,
+    Mode, Protocol, ServerTls,
 };
 
 /// Why a resource cannot be used.
@@ -137,7 +137,18 @@ fn client_tls(tls: mesh::ClientTls) -> Result<ClientTls, CompileError> {
         ca_crl: tls.ca_crl,
         insecure_skip_verify: tls.insecure_skip_verify,
         credential_name: tls.credential_name,
+        credential: tls.credential.map(|given| Arc::new(credential(given))),
     })
+}
+
+fn credential(given: mesh::Credential) -> Credential {
+    Credential {
+        certificate: given.certificate,
+        private_key: given.private_key,
+        roots: given.roots,
+        revocation_list: given.revocation_list,
+        problem: given.problem,
+    }
 }
 
 fn endpoint(endpoint: mesh::Endpoint) -> Result<Endpoint, CompileError> {

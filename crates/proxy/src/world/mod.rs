@@ -17,7 +17,8 @@ pub use resources::{ApplyError, Change, Resources};
 pub use table::{Match, Table};
 pub(crate) use types::DEFAULT_DRAIN;
 pub use types::{
-    Address, ClientMode, ClientTls, Destination, DestinationPort, Endpoint, Inbound, InboundPort, Labels, Mode, Protocol,
+    Address, ClientMode, ClientTls, Credential, Destination, DestinationPort, Endpoint, Inbound, InboundPort, Labels, Mode,
+    Protocol,
 };
 
 use crate::tls::TlsContext;

@@ -185,6 +185,30 @@ pub struct ClientTls {
     pub insecure_skip_verify: bool,
     /// `credentialName`.
     pub credential_name: String,
+    /// What it stands for.
+    #[serde(skip)]
+    pub credential: Option<Arc<Credential>>,
+}
+
+/// Contents of the Secret of a `credentialName`: PEM texts, empty where the mode does not use them. Printed nowhere.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
+pub struct Credential {
+    /// The certificate chain.
+    pub certificate: String,
+    /// Its private key.
+    pub private_key: String,
+    /// The roots of the server.
+    pub roots: String,
+    /// Revocation lists.
+    pub revocation_list: String,
+    /// Why there is nothing to be had.
+    pub problem: String,
+}
+
+impl std::fmt::Debug for Credential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credential").field("problem", &self.problem).finish_non_exhaustive()
+    }
 }
 
 /// A peer expectation that can be a key.
@@ -304,6 +328,7 @@ impl DestinationPort {
             ca_crl: String::new(),
             insecure_skip_verify: false,
             credential_name: String::new(),
+            credential: None,
         };
         Self { port, protocol, tls, endpoints: Vec::new(), decided_by: String::new() }
     }

@@ -140,6 +140,28 @@ pub struct ClientTls {
     /// `credentialName`: certificates, key and roots come from this secret, and from nowhere else.
     #[prost(string, tag = "12")]
     pub credential_name: ::prost::alloc::string::String,
+    /// What it stands for. Not given: the connection is refused.
+    #[prost(message, optional, tag = "13")]
+    pub credential: ::core::option::Option<Credential>,
+}
+/// Contents of the Secret, or ConfigMap, of a `credentialName`; never shown.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[prost(skip_debug)]
+pub struct Credential {
+    /// MUTUAL: certificate chain and private key, PEM.
+    #[prost(string, tag = "1")]
+    pub certificate: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub private_key: ::prost::alloc::string::String,
+    /// Roots of the server, PEM; empty where nothing is verified.
+    #[prost(string, tag = "3")]
+    pub roots: ::prost::alloc::string::String,
+    /// Revocation lists, PEM.
+    #[prost(string, tag = "4")]
+    pub revocation_list: ::prost::alloc::string::String,
+    /// Why there is nothing to be had; then all else is empty.
+    #[prost(string, tag = "5")]
+    pub problem: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Endpoint {

@@ -6,6 +6,7 @@ mod destination_rule;
 mod istio;
 mod peer_authentication;
 mod protocol;
+mod secret;
 mod service;
 mod service_entry;
 mod sidecar;
@@ -17,6 +18,7 @@ pub use istio::{istio, mesh_config};
 pub use peer_authentication::peer_authentication;
 #[cfg(test)]
 pub use protocol::of_service_port;
+pub use secret::secret;
 pub use service::{endpoint_slice, service};
 pub use service_entry::{service_entry, workload_entry};
 pub use sidecar::sidecar;

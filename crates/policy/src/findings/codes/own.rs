@@ -10,7 +10,7 @@ pub(super) const CODES: &[Code] = &[
         Error,
         "credentialName without workloadSelector sends plaintext",
         "A sidecar drops the TLS settings of a SIMPLE or MUTUAL rule whose credentialName comes without a workloadSelector, and sends plaintext.",
-        "Name files instead. With a workloadSelector it would count, but sidecars are not given the secret (MUT0033).",
+        "Give the rule a workloadSelector, or name files instead.",
     ),
     code(
         "MUT0002",
@@ -232,8 +232,8 @@ pub(super) const CODES: &[Code] = &[
     code(
         "MUT0033",
         Error,
-        "Sidecars are not given the secret of a credentialName",
-        "Istio gives sidecars the Secret of a rule that selects them, and a ConfigMap in any case; `mutua explain` says what becomes of the connection then. The control plane of Mutua gives sidecars no secrets: they refuse these connections, rather than trust other roots than those meant.",
-        "Name files instead, below a folder that the sidecar was given with --tls-dir.",
+        "There is nothing behind a credentialName",
+        "The Secret or ConfigMap that a SIMPLE or MUTUAL rule names does not exist, or lacks what the mode needs: for MUTUAL `cert` and `key` or `tls.crt` and `tls.key`, and for both modes `cacert` or `ca.crt`, of the Secret itself or of one with `-cacert` behind its name. A Secret is looked for in the rule's own namespace. Sidecars refuse these connections, rather than trust other roots than those meant.",
+        "Write the object, or name files instead, below a folder that the sidecar was given with --tls-dir.",
     ),
 ];
