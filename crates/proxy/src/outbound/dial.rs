@@ -7,6 +7,7 @@ use tokio::net::TcpStream;
 
 use super::loads::Busy;
 use crate::connections::Connection;
+use crate::dns::Resolver;
 use crate::reasons::{Reason, Refusal};
 use crate::sidecar::Sidecar;
 use crate::world::{Address, Endpoint, Match};
@@ -38,10 +39,12 @@ pub(super) async fn dial(sidecar: &Sidecar, found: &Match, connection: &Connecti
         return Ok(Dialled { stream: stream.map_err(failed)?, endpoint, busy });
     }
     let mut failures = Vec::new();
-    let candidates = candidates(sidecar, found, &mut failures).await;
+    let candidates = Candidates::of(&sidecar.resolver, found, &mut failures).await;
     let mut tried = Vec::new();
-    while let Some((at, busy)) = sidecar.loads.choose(candidates.len(), &tried, |at| candidates[at].0) {
-        let (address, endpoint) = candidates[at];
+    let addressed = |at| candidates.at(at).map(|(address, _)| address);
+    while let Some((at, busy)) = sidecar.loads.choose(candidates.count(), &tried, addressed)
+        && let Some((address, endpoint)) = candidates.at(at)
+    {
         match connect(sidecar, address, connection).await {
             Ok(stream) => return Ok(Dialled { stream, endpoint: Some(endpoint.clone()), busy }),
             Err(error) => failures.push(format!("{}: {error}", place(endpoint, address))),
@@ -58,23 +61,54 @@ pub(super) async fn dial(sidecar: &Sidecar, found: &Match, connection: &Connecti
     Err(Refusal::new(Reason::UpstreamConnectFailed, failures.join("; ")))
 }
 
-/// Where a connection may go. Names that cannot be resolved are left out, and said in `failures`.
-async fn candidates<'m>(sidecar: &Sidecar, found: &'m Match, failures: &mut Vec<String>) -> Vec<(SocketAddr, &'m Endpoint)> {
-    let endpoints = found.endpoint.as_ref().map_or(&*found.port.endpoints, std::slice::from_ref);
-    let mut candidates = Vec::with_capacity(endpoints.len());
-    for endpoint in endpoints {
-        match &endpoint.address {
-            Address::Ip(ip) => candidates.push((SocketAddr::new(*ip, endpoint.port), endpoint)),
-            Address::Name(name) => match sidecar.resolver.resolve(name).await {
-                Ok(ips) => {
-                    let used = if found.destination.one_address { 1 } else { ips.len() };
-                    candidates.extend(ips.iter().take(used).map(|ip| (SocketAddr::new(*ip, endpoint.port), endpoint)));
-                }
-                Err(error) => failures.push(format!("{name}:{}: {error}", endpoint.port)),
-            },
+/// Where a connection may go.
+pub enum Candidates<'m> {
+    /// Endpoints that all have an address: they are looked at where they stand, however many there are.
+    Standing(&'m [Endpoint]),
+    /// Names were resolved.
+    Resolved(Vec<(SocketAddr, &'m Endpoint)>),
+}
+
+impl<'m> Candidates<'m> {
+    /// Those of `found`. Names that cannot be resolved are left out, and said in `failures`.
+    pub async fn of(resolver: &Resolver, found: &'m Match, failures: &mut Vec<String>) -> Self {
+        let endpoints = found.endpoint.as_ref().map_or(&*found.port.endpoints, std::slice::from_ref);
+        if !found.port.names {
+            return Self::Standing(endpoints);
+        }
+        let mut candidates = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            match &endpoint.address {
+                Address::Ip(ip) => candidates.push((SocketAddr::new(*ip, endpoint.port), endpoint)),
+                Address::Name(name) => match resolver.resolve(name).await {
+                    Ok(ips) => {
+                        let used = if found.destination.one_address { 1 } else { ips.len() };
+                        candidates.extend(ips.iter().take(used).map(|ip| (SocketAddr::new(*ip, endpoint.port), endpoint)));
+                    }
+                    Err(error) => failures.push(format!("{name}:{}: {error}", endpoint.port)),
+                },
+            }
+        }
+        Self::Resolved(candidates)
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        match self {
+            Self::Standing(endpoints) => endpoints.len(),
+            Self::Resolved(candidates) => candidates.len(),
         }
     }
-    candidates
+
+    /// One of them.
+    #[must_use]
+    pub fn at(&self, at: usize) -> Option<(SocketAddr, &'m Endpoint)> {
+        match self {
+            Self::Standing(endpoints) => endpoints.get(at).and_then(|endpoint| Some((endpoint.socket()?, endpoint))),
+            Self::Resolved(candidates) => candidates.get(at).copied(),
+        }
+    }
 }
 
 async fn connect(sidecar: &Sidecar, address: SocketAddr, connection: &Connection) -> io::Result<TcpStream> {

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::dial::MAX_ATTEMPTS;
+
 /// Connections under way by the address they were made to, over all services.
 #[derive(Clone, Debug, Default)]
 pub struct Loads(Arc<Mutex<HashMap<SocketAddr, usize>>>);
@@ -11,14 +13,19 @@ pub struct Loads(Arc<Mutex<HashMap<SocketAddr, usize>>>);
 impl Loads {
     /// Of `count` candidates that were not `tried`, two that chance names: the one with fewer connections (Istio's
     /// `LEAST_REQUEST`). The connection counts from here on. `None` when all were tried.
-    pub fn choose(&self, count: usize, tried: &[usize], address: impl Fn(usize) -> SocketAddr) -> Option<(usize, Busy)> {
+    pub fn choose(&self, count: usize, tried: &[usize], address: impl Fn(usize) -> Option<SocketAddr>) -> Option<(usize, Busy)> {
         let mut active = self.lock();
-        let of = |at: usize| active.get(&address(at)).copied().unwrap_or_default();
         let (first, second) = two(count, tried, fastrand::usize)?;
-        let chosen = if of(second) < of(first) { second } else { first };
-        let address = address(chosen);
-        *active.entry(address).or_default() += 1;
-        Some((chosen, Busy { loads: self.clone(), address }))
+        let mut chosen = (first, address(first)?);
+        if second != first {
+            let of = |address: &SocketAddr| active.get(address).copied().unwrap_or_default();
+            let other = address(second)?;
+            if of(&other) < of(&chosen.1) {
+                chosen = (second, other);
+            }
+        }
+        *active.entry(chosen.1).or_default() += 1;
+        Some((chosen.0, Busy { loads: self.clone(), address: chosen.1 }))
     }
 
     /// Counts a connection to `address`.
@@ -56,21 +63,23 @@ impl Drop for Busy {
 }
 
 /// Two different places below `count` that were not `tried`, by `chance` (a number below its argument); the same one twice
-/// when there is only one.
+/// when there is only one. Few are tried: nothing is allocated for them.
 fn two(count: usize, tried: &[usize], mut chance: impl FnMut(std::ops::Range<usize>) -> usize) -> Option<(usize, usize)> {
-    let mut passed = tried.to_vec();
-    let mut one = || {
-        let left = count.checked_sub(passed.len()).filter(|left| *left > 0)?;
+    let mut passed = [usize::MAX; MAX_ATTEMPTS + 1];
+    let known = tried.len().min(MAX_ATTEMPTS - 1);
+    passed[..known].copy_from_slice(&tried[..known]);
+    let mut one = |known: usize| {
+        let left = count.checked_sub(known).filter(|left| *left > 0)?;
         let mut at = chance(0..left);
-        passed.sort_unstable();
-        for taken in &passed {
+        passed[..known].sort_unstable();
+        for taken in &passed[..known] {
             at += usize::from(*taken <= at);
         }
-        passed.push(at);
+        passed[known] = at;
         Some(at)
     };
-    let first = one()?;
-    Some((first, one().unwrap_or(first)))
+    let first = one(known)?;
+    Some((first, one(known + 1).unwrap_or(first)))
 }
 
 #[cfg(test)]
@@ -79,6 +88,10 @@ mod tests {
 
     fn place(at: usize) -> SocketAddr {
         SocketAddr::from(([10, 0, 0, u8::try_from(at).unwrap()], 80))
+    }
+
+    fn some(at: usize) -> Option<SocketAddr> {
+        Some(place(at))
     }
 
     #[test]
@@ -100,7 +113,7 @@ mod tests {
         let loads = Loads::default();
         let mut open = Vec::new();
         for _ in 0..PLACES * 100 {
-            open.push(loads.choose(PLACES, &[], place).unwrap().1);
+            open.push(loads.choose(PLACES, &[], some).unwrap().1);
         }
         let counts: Vec<usize> = (0..PLACES).map(|at| loads.of(place(at))).collect();
         // By chance alone the deviation is 10 and the spread about 37; by the lesser of two it stays within a few.
@@ -117,7 +130,7 @@ mod tests {
         let mut quick = [0; 4];
         // Place 0 keeps its connections, the others end theirs at once.
         for _ in 0..1000 {
-            match loads.choose(4, &[], place).unwrap() {
+            match loads.choose(4, &[], some).unwrap() {
                 (0, busy) => slow.push(busy),
                 (at, _) => quick[at] += 1,
             }

@@ -17,7 +17,7 @@ use crate::sidecar::{Sidecar, judge, unless_cut};
 use crate::telemetry::{Parties, Reporter, Service};
 use crate::world::{ClientMode, Endpoint, Labels, Match, Protocol, Snapshot};
 
-pub use dial::{Dialled, MAX_ATTEMPTS};
+pub use dial::{Candidates, Dialled, MAX_ATTEMPTS};
 pub use loads::{Busy, Loads};
 
 /// Serves one connection from the workload to its end. When policy changes, HTTP/1.1 goes on over another connection

@@ -105,11 +105,13 @@ pub(super) fn destination(message: mesh::Destination) -> Result<Destination, Com
 }
 
 fn destination_port(port: mesh::DestinationPort) -> Result<DestinationPort, CompileError> {
+    let endpoints = port.endpoints.into_iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
     Ok(DestinationPort {
         port: number(port.port)?,
         protocol: protocol(port.protocol)?,
         tls: client_tls(port.tls.unwrap_or_default())?,
-        endpoints: port.endpoints.into_iter().map(endpoint).collect::<Result<_, _>>()?,
+        names: endpoints.iter().any(|endpoint| endpoint.socket().is_none()),
+        endpoints,
         decided_by: port.decided_by,
     })
 }

@@ -272,6 +272,9 @@ pub struct DestinationPort {
     pub tls: ClientTls,
     /// Whom to dial.
     pub endpoints: Vec<Endpoint>,
+    /// Whether some of them are names.
+    #[serde(skip)]
+    pub names: bool,
     /// The object that decided `tls`.
     pub decided_by: String,
 }
@@ -330,6 +333,6 @@ impl DestinationPort {
             credential_name: String::new(),
             credential: None,
         };
-        Self { port, protocol, tls, endpoints: Vec::new(), decided_by: String::new() }
+        Self { port, protocol, tls, endpoints: Vec::new(), names: false, decided_by: String::new() }
     }
 }
