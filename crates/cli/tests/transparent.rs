@@ -1,5 +1,5 @@
 //! TPROXY in the laboratory: the application sees its callers' own addresses.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, and says what it lacks")]
 
 mod common;
 #[path = "common/mesh.rs"]
@@ -7,6 +7,7 @@ mod mesh;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
@@ -114,4 +115,54 @@ fn the_application_sees_its_callers_addresses() {
             redirect(back, "remove", tool, &transparent);
         }
     });
+}
+
+/// As a pod has it: no root, the user that the rules exempt, and of all capabilities the one that TPROXY takes.
+#[test]
+fn a_user_with_one_capability_is_enough() {
+    if !privilege::may_make_namespaces() {
+        // In a user namespace of one user there is no other to become; the test above runs there.
+        eprintln!("only root can become user 1337: run the tests as root for this one");
+        return;
+    }
+    in_lab("a_user_with_one_capability_is_enough", |folder| {
+        let mesh = Mesh::start(folder, &[]);
+        std::fs::write(folder.join("config/who.yaml"), CONFIG).unwrap();
+        for open in ["", "control"] {
+            std::fs::set_permissions(folder.join(open), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let state = mesh.state("back");
+        std::fs::create_dir(&state).unwrap();
+        std::os::unix::fs::chown(&state, Some(1337), Some(1337)).unwrap();
+        let back = mesh.network.host("shop/back").unwrap();
+        serve(back);
+        redirect(back, "remove", "auto", &[]);
+        let mut command = Command::new(MUTUA);
+        command.args(["redirect", "apply", "--inbound-interception-mode", "TPROXY"]);
+        back.namespace.run(&mut command).expect("the rules that exempt user 1337");
+        let sidecar = mesh.sidecar_as("back", &user("+net_admin"), &["--inbound-interception-mode", "TPROXY"]);
+        mesh.until_ready("back");
+        let _front = mesh.sidecar("front", &[], &[]);
+        mesh.until_ready("front");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", sidecar.id())).unwrap();
+        let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+        assert_eq!(field("Uid:"), "1337\t1337\t1337\t1337");
+        // CAP_NET_ADMIN is the twelfth of them.
+        assert_eq!((field("CapEff:"), field("CapPrm:")), (format!("{:016x}", 1 << 12), format!("{:016x}", 1 << 12)));
+        assert_eq!(who(&mesh, "shop/evil", (BACK, PORT)), Some(EVIL.into()), "{}", mesh.said("back"));
+        until("the new service", || who(&mesh, "shop/front", SERVICE) == Some(FRONT.into()));
+        drop(sidecar);
+        // Without it nothing is half done: the sidecar does not start, and says what it lacks.
+        let bare = mesh.sidecar_as("back", &user("-all"), &["--inbound-interception-mode", "TPROXY"]);
+        let bare = std::cell::RefCell::new(bare);
+        until("its end", || bare.borrow_mut().ended().is_some_and(|status| status.code() == Some(2)));
+        assert!(mesh.said("back").contains("CAP_NET_ADMIN"), "{}", mesh.said("back"));
+    });
+}
+
+/// What runs a program as user 1337 with these capabilities and no way to more.
+fn user(capabilities: &str) -> Vec<String> {
+    let drop = ["setpriv", "--reuid", "1337", "--regid", "1337", "--clear-groups", "--bounding-set", "-all,+net_admin"];
+    let keep = ["--inh-caps", capabilities, "--ambient-caps", capabilities];
+    drop.into_iter().chain(keep).map(str::to_owned).collect()
 }

@@ -169,8 +169,18 @@ impl Mesh {
         self.sidecar_at(name, &self.state(name), wrapper, more)
     }
 
+    /// As [`Mesh::sidecar`], known to the capture rules by its user, which `wrapper` becomes, instead of by a mark.
+    pub fn sidecar_as(&self, name: &str, wrapper: &[String], more: &[&str]) -> Process {
+        let wrapper: Vec<&str> = wrapper.iter().map(String::as_str).collect();
+        self.start_sidecar(name, &self.state(name), &wrapper, more)
+    }
+
     /// As [`Mesh::sidecar`], with a state folder of its own.
     pub fn sidecar_at(&self, name: &str, state: &Path, wrapper: &[&str], more: &[&str]) -> Process {
+        self.start_sidecar(name, state, wrapper, &[&["--mark", "0x539"][..], more].concat())
+    }
+
+    fn start_sidecar(&self, name: &str, state: &Path, wrapper: &[&str], more: &[&str]) -> Process {
         let port = self.relays.get(name).copied().unwrap_or(CONTROL_PORT);
         let mut command = self.wrapped(wrapper);
         let token = self.folder.join(format!("token-{name}"));
@@ -184,7 +194,7 @@ impl Mesh {
         }
         command.args(["proxy", "--workload", &format!("shop/{name}"), "--control-plane", &format!("{CONTROL}:{port}")]);
         command.arg("--ca-root").arg(self.folder.join("control/root-cert.pem")).arg("--token-file").arg(token);
-        command.arg("--state").arg(state).args(["--mark", "0x539"]).args(more);
+        command.arg("--state").arg(state).args(more);
         command.stdout(self.log(name)).stderr(self.log(name));
         self.network.host(&format!("shop/{name}")).unwrap().namespace.spawn(name, &mut command).expect("starts")
     }

@@ -44,7 +44,11 @@ pub fn listen_transparent(address: SocketAddr) -> io::Result<std::net::TcpListen
 }
 
 fn transparent(socket: &Socket, of: SocketAddr) -> io::Result<()> {
-    if of.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) }
+    let set = if of.is_ipv4() { socket.set_ip_transparent_v4(true) } else { socket.set_ip_transparent_v6(true) };
+    set.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => io::Error::new(error.kind(), format!("{error}: TPROXY needs CAP_NET_ADMIN")),
+        _ => error,
+    })
 }
 
 fn listen_as(
