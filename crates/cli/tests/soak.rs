@@ -1,5 +1,6 @@
 //! The long run of `make soak`: a mesh of processes under mixed traffic, with leaves of 60 s, a change of policy every 10 s,
-//! callers that die, and a control plane that is killed now and then. Memory has to be flat, and every failure explained.
+//! callers that die, a control plane that is killed now and then, and sidecars that are replaced one after the other in the
+//! first half. Memory has to be flat in the second, and every failure explained.
 //!
 //! `MUTUA_SOAK_MINUTES` says how long (60 unless given). Run by itself:
 //! `MUTUA_SOAK_MINUTES=20 cargo test --release -p mutua-cli --test soak -- --ignored --nocapture`.
@@ -24,6 +25,10 @@ const TELL: Duration = Duration::from_secs(30);
 const KILL_CALLER: Duration = Duration::from_secs(30);
 const KILL_CONTROL_PLANE: Duration = Duration::from_secs(300);
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Sidecars are replaced one by one, in the first half: in the second their memory is watched.
+const TAKE_OVER: Duration = Duration::from_secs(45);
+/// How long after a replacement a cut is one of its: what is open may go on for two seconds, and is then noticed.
+const REPLACED: Duration = Duration::from_secs(20);
 const LONG_LIVED: usize = 40;
 const TRANSFER: usize = 4 << 20;
 
@@ -40,6 +45,11 @@ struct Tally {
     attacks: AtomicU64,
     /// Connections that lived long and were cut: allowed to a change of policy, and to nothing else.
     cut: AtomicU64,
+    /// Those that were open when a sidecar was replaced, and lived longer than it waits for them.
+    cut_by_take_over: AtomicU64,
+    take_overs: AtomicU64,
+    /// When a sidecar was replaced last.
+    replaced: Mutex<Option<Instant>>,
     flips: AtomicU64,
     kills: AtomicU64,
     /// Failures that nothing explains.
@@ -49,6 +59,12 @@ struct Tally {
 impl Tally {
     fn goes_on(&self) -> bool {
         !self.over.load(Ordering::Relaxed)
+    }
+
+    /// Counts a connection that was cut.
+    fn cut(&self) {
+        let replaced = self.replaced.lock().unwrap().is_some_and(|when| when.elapsed() < REPLACED);
+        count(if replaced { &self.cut_by_take_over } else { &self.cut });
     }
 
     fn complain(&self, what: &str, error: &std::io::Error) {
@@ -105,9 +121,9 @@ fn transfers(tally: &Tally) {
             Ok(())
         });
         match moved {
-            Ok(()) => count(&tally.transfers),
-            Err(_) => count(&tally.cut),
-        };
+            Ok(()) => drop(count(&tally.transfers)),
+            Err(_) => tally.cut(),
+        }
         std::thread::sleep(Duration::from_millis(500));
     }
 }
@@ -122,7 +138,7 @@ fn long_lived(tally: &Tally) {
                 true
             }
             Err(_) => {
-                count(&tally.cut);
+                tally.cut();
                 false
             }
         });
@@ -159,13 +175,18 @@ struct Conductor<'a> {
     back: mutua_lab::Process,
     caller: Option<mutua_lab::Process>,
     samples: Vec<[u64; 2]>,
+    /// Sidecars with a successor, until they have ended.
+    replaced: Vec<mutua_lab::Process>,
+    /// Of sidecars that were replaced: connections cut by policy, renewals of each.
+    cut_before: u64,
+    renewals_before: [u64; 2],
 }
 
 impl Conductor<'_> {
     fn conduct(&mut self, tally: &Tally, length: Duration) {
         let start = Instant::now();
         let (mut flip, mut sample, mut tell) = (FLIP, SAMPLE, TELL);
-        let (mut kill, mut kill_plane) = (KILL_CALLER, KILL_CONTROL_PLANE);
+        let (mut kill, mut kill_plane, mut take_over) = (KILL_CALLER, KILL_CONTROL_PLANE, TAKE_OVER);
         while start.elapsed() < length {
             let now = start.elapsed();
             if due(&mut flip, now, FLIP) {
@@ -186,6 +207,14 @@ impl Conductor<'_> {
                 self.mesh.kill_control_plane();
                 self.mesh.start_control_plane();
             }
+            if due(&mut take_over, now, TAKE_OVER) && now < length / 2 {
+                self.replace(tally);
+            }
+            self.replaced.retain_mut(|old| {
+                let ended = old.ended();
+                assert!(ended.is_none_or(|status| status.success()), "a sidecar with a successor ends in order: {ended:?}");
+                ended.is_none()
+            });
             if due(&mut tell, now, TELL) {
                 println!("{}", self.line(tally, now));
             }
@@ -195,13 +224,32 @@ impl Conductor<'_> {
         }
     }
 
+    /// Replaces one sidecar by another process, the two by turns.
+    fn replace(&mut self, tally: &Tally) {
+        let at = usize::try_from(count(&tally.take_overs)).unwrap() % 2;
+        let name = ["front", "back"][at];
+        self.cut_before += self.mesh.refusals(name, "POLICY_CHANGED");
+        self.renewals_before[at] += self.renewals(name);
+        *tally.replaced.lock().unwrap() = Some(Instant::now());
+        let new = self.mesh.sidecar(name, &[], &["--take-over"]);
+        mesh::until(&format!("the successor of {name}"), || {
+            self.mesh.admin(name, "/config").is_some_and(|config| config["pid"] == new.id() && config["ready"] == true)
+        });
+        *tally.replaced.lock().unwrap() = Some(Instant::now());
+        self.replaced.push(std::mem::replace(if at == 0 { &mut self.front } else { &mut self.back }, new));
+    }
+
+    fn renewals(&self, name: &str) -> u64 {
+        self.mesh.admin(name, "/certs").and_then(|certs| certs["renewals"].as_u64()).unwrap_or_default()
+    }
+
     fn line(&self, tally: &Tally, now: Duration) -> String {
         let number = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let certs = |name: &str| self.mesh.admin(name, "/certs").unwrap_or_default();
         let [front, back] = self.samples.last().copied().unwrap_or_default();
         format!(
             "{:>5}s calls {} ({} aborted), transfers {}, pings {}, in clear {} (refused {}), attacks {}, flips {}, kills {}, \
-             cut {} ({} by policy), renewals {}/{} (failed {}/{}), memory {} KiB / {} KiB, unexplained {}",
+             cut {} ({} by policy) and {} at {} take-overs, renewals {}/{} (failed {}/{}), memory {} KiB / {} KiB, unexplained {}",
             now.as_secs(),
             number(&tally.calls),
             number(&tally.aborted),
@@ -214,8 +262,10 @@ impl Conductor<'_> {
             number(&tally.kills),
             number(&tally.cut),
             self.by_policy(),
-            certs("front")["renewals"],
-            certs("back")["renewals"],
+            number(&tally.cut_by_take_over),
+            number(&tally.take_overs),
+            self.renewals_before[0] + self.renewals("front"),
+            self.renewals_before[1] + self.renewals("back"),
             certs("front")["failedRenewals"],
             certs("back")["failedRenewals"],
             front / 1024,
@@ -226,10 +276,10 @@ impl Conductor<'_> {
 
     /// Connections that the sidecars cut for a change of policy, at either end.
     fn by_policy(&self) -> u64 {
-        ["front", "back"].map(|name| self.mesh.refusals(name, "POLICY_CHANGED")).iter().sum()
+        self.cut_before + ["front", "back"].map(|name| self.mesh.refusals(name, "POLICY_CHANGED")).iter().sum::<u64>()
     }
 
-    /// Memory of the second quarter of the run against that of the last.
+    /// Memory of the third quarter of the run against that of the last.
     fn memory_is_flat(&self) {
         let quarter = self.samples.len() / 4;
         for (at, name) in ["front", "back"].iter().enumerate() {
@@ -238,8 +288,8 @@ impl Conductor<'_> {
                 all.sort_unstable();
                 all[all.len() / 2]
             };
-            let (before, after) = (median(&self.samples[quarter..2 * quarter]), median(&self.samples[3 * quarter..]));
-            println!("memory of {name}: {} KiB in the second quarter, {} KiB in the last", before / 1024, after / 1024);
+            let (before, after) = (median(&self.samples[2 * quarter..3 * quarter]), median(&self.samples[3 * quarter..]));
+            println!("memory of {name}: {} KiB in the third quarter, {} KiB in the last", before / 1024, after / 1024);
             assert!(after <= before + before / 20, "{name}: {before} bytes became {after}");
         }
     }
@@ -269,7 +319,9 @@ fn soak() {
         let tally = Tally::default();
         // Its sidecar dies again and again, which explains whatever fails there.
         let beside = Tally { over: Arc::clone(&tally.over), ..Tally::default() };
-        let mut conductor = Conductor { mesh: &mesh, front, back, caller, samples: Vec::new() };
+        let (samples, replaced) = (Vec::new(), Vec::new());
+        let mut conductor =
+            Conductor { mesh: &mesh, front, back, caller, samples, replaced, cut_before: 0, renewals_before: [0; 2] };
         std::thread::scope(|scope| {
             let works: [(&str, Work, &Tally); 5] = [
                 ("shop/front", short_calls, &tally),
@@ -297,8 +349,9 @@ fn soak() {
         let (cut, by_policy) = (number(&tally.cut), conductor.by_policy());
         assert!(cut <= by_policy, "{cut} were cut, {by_policy} by policy");
         assert!(number(&tally.calls) > 500 * minutes && number(&tally.transfers) > minutes, "there was traffic");
-        for name in ["front", "back"] {
-            let renewals = mesh.admin(name, "/certs").unwrap()["renewals"].as_u64().unwrap();
+        assert!(number(&tally.take_overs) >= minutes / 2, "sidecars were replaced");
+        for (at, name) in ["front", "back"].into_iter().enumerate() {
+            let renewals = conductor.renewals_before[at] + conductor.renewals(name);
             assert!(renewals >= minutes, "{name} renewed {renewals} times in {minutes} minutes");
         }
         conductor.memory_is_flat();
