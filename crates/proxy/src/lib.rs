@@ -22,6 +22,7 @@ pub mod inbound;
 pub mod kept;
 pub mod limits;
 mod listeners;
+mod notify;
 pub mod observe;
 pub mod outbound;
 pub mod peers;

@@ -18,6 +18,7 @@ use crate::dns::{Dns, Upstream};
 use crate::handover::{self, Inherited};
 use crate::limits::Gate;
 use crate::listeners::Listeners;
+use crate::notify::Manager;
 use crate::probes::Application;
 use crate::redirect::{INBOUND_PORT, Interception, OUTBOUND_PORT, TPROXY_MARK};
 use crate::service::Service;
@@ -210,6 +211,7 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     // However this ends, the workers end with it.
     let _ending = service.end().drop_guard();
     let mut signals = Signals::new()?;
+    let (manager, workload) = (Arc::new(Manager::of_this_process()), origin.workload().to_string());
     let configured = configure(&origin, &sidecar, settings, &service.following);
     let running = if let Some(inherited) = inherited {
         // The predecessor serves until this one can.
@@ -220,6 +222,7 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
         let running = service.start(listeners)?;
         // A task that waits cannot fail.
         let _ = tokio::task::spawn_blocking(|| inherited.accepting()).await;
+        manager.ready(&workload);
         running
     } else {
         let running = service.start(listeners)?;
@@ -227,6 +230,12 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
             configured = configured => configured?,
             () = signals.stop() => return Ok(()),
         }
+        let (manager, sidecar, end) = (Arc::clone(&manager), Arc::clone(&sidecar), service.end());
+        let told = async move {
+            until_ready(&sidecar).await;
+            manager.ready(&workload);
+        };
+        tokio::spawn(async move { end.run_until_cancelled(told).await });
         running
     };
     if let Origin::ControlPlane(certificates) = &origin {
@@ -235,21 +244,23 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
         tokio::spawn(async move { keeping.run_until_cancelled(keeper.keep(keeping.clone())).await });
     }
     tokio::spawn(crate::drain::follow(Arc::clone(&sidecar), service.end()));
-    service.run_to_end(running, &mut async || signals.stop().await, settings.drain).await;
+    service.run_to_end(running, &mut async || signals.stop().await, settings.drain, &manager).await;
     Ok(())
 }
 
 /// Waits until everything is there that connections of both directions need.
-async fn complete(sidecar: &Sidecar) -> Result<(), StartError> {
+async fn until_ready(sidecar: &Sidecar) {
     let mut changes = sidecar.world.follow();
-    let complete = async {
-        while !sidecar.world.current().is_ready() {
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
+    while !sidecar.world.current().is_ready() {
+        if changes.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
-    };
-    tokio::time::timeout(handover::PATIENCE, complete).await.map_err(|_| {
+    }
+}
+
+/// The same, within the time that a successor has for it.
+async fn complete(sidecar: &Sidecar) -> Result<(), StartError> {
+    tokio::time::timeout(handover::PATIENCE, until_ready(sidecar)).await.map_err(|_| {
         let late = format!("no complete configuration came within {} s", handover::PATIENCE.as_secs());
         StartError::TakeOver(std::io::Error::new(std::io::ErrorKind::TimedOut, late))
     })

@@ -13,6 +13,7 @@ use crate::admin::{Admin, Origin, Pages, serve_tcp, serve_unix};
 use crate::dns::Dns;
 use crate::handover::{self, Succession, Successor};
 use crate::listeners::{ADMIN_SOCKET, Listeners, Served};
+use crate::notify::Manager;
 use crate::sidecar::Sidecar;
 use crate::workers::Work;
 
@@ -79,7 +80,7 @@ impl Service {
 
     /// Serves until `asked` to stop, or until a successor does it; then lets open connections go on for a while, until
     /// asked (again) to stop.
-    pub async fn run_to_end(&self, running: Running, asked: &mut impl AsyncFnMut(), drain: Duration) {
+    pub async fn run_to_end(&self, running: Running, asked: &mut impl AsyncFnMut(), drain: Duration, manager: &Manager) {
         let Running { workers, answers, succession } = running;
         let sidecar = &self.work.sidecar;
         let successor = tokio::select! {
@@ -93,6 +94,7 @@ impl Service {
             drain.max(sidecar.world.current().drain)
         } else {
             tracing::info!(open, "stopping: open connections go on for a while, new ones are refused");
+            manager.stopping();
             self.work.stop_accepting().await;
             drain
         };

@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod manager;
 #[path = "../common/mesh.rs"]
 mod mesh;
 mod process;

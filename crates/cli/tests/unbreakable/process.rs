@@ -224,7 +224,7 @@ fn two_on_one_port() {
 }
 
 /// Waits for a process that ends by itself.
-fn wait(mut process: mutua_lab::Process) -> Ending {
+pub fn wait(mut process: mutua_lab::Process) -> Ending {
     let deadline = std::time::Instant::now() + PATIENCE;
     while std::time::Instant::now() < deadline {
         if let Some(status) = process.ended() {
