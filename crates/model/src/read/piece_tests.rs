@@ -43,6 +43,7 @@ fn shown(loaded: &Loaded) -> String {
     let plain = |meta: &mut Meta| meta.places = crate::Places::default();
     mesh.services.iter_mut().for_each(|one| plain(&mut Arc::make_mut(one).meta));
     mesh.peer_authentications.iter_mut().for_each(|one| plain(&mut Arc::make_mut(one).meta));
+    mesh.secrets.iter_mut().for_each(|one| plain(&mut Arc::make_mut(one).meta));
     if let Some(from) = &mut mesh.config.from {
         plain(from);
     }
