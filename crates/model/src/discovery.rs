@@ -98,7 +98,7 @@ impl Mesh {
         keep(&mut self.workload_entries, |one| &one.meta, &seen);
         keep(&mut self.peer_authentications, |one| &one.meta, &seen);
         keep(&mut self.destination_rules, |one| &one.meta, &seen);
-        keep(&mut self.secrets, |one| one, &seen);
+        keep(&mut self.secrets, |one| &one.meta, &seen);
         keep(&mut self.authorities, |one| &one.meta, &seen);
         keep(&mut self.sidecars, |one| &one.meta, &seen);
         keep(&mut self.authorization_policies, |one| &one.meta, &seen);
