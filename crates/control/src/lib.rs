@@ -13,6 +13,7 @@ mod clock;
 pub mod compile;
 pub mod configure;
 pub mod distribute;
+mod fetch;
 pub mod listen;
 pub mod metrics;
 pub mod names;

@@ -29,6 +29,12 @@ struct ByLabel {
     by: &'static str,
 }
 
+/// A label `result`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
 /// The numbers that are looked up when metrics are read.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Readings {
@@ -56,6 +62,7 @@ pub struct Metrics {
     csr: Counter,
     authentication_failures: Counter,
     issued: Family<ByLabel, Counter>,
+    key_set_reads: Family<ResultLabel, Counter>,
     config_errors: Counter,
     own_renewals: Counter,
     generation: Gauge<u64, AtomicU64>,
@@ -79,6 +86,7 @@ impl Default for Metrics {
             csr: Counter::default(),
             authentication_failures: Counter::default(),
             issued: Family::default(),
+            key_set_reads: Family::default(),
             config_errors: Counter::default(),
             own_renewals: Counter::default(),
             generation: Gauge::default(),
@@ -106,6 +114,7 @@ impl Metrics {
         let failures = self.authentication_failures.clone();
         registry.register("citadel_server_authentication_failure_count", "Certificate requests of unproven callers", failures);
         registry.register("citadel_server_success_cert_issuance_count", "Certificates issued", self.issued.clone());
+        registry.register("mutua_jwks_reads", "Readings of the key set for JWTs", self.key_set_reads.clone());
         registry.register(
             "mutua_config_errors",
             "Readings of the configuration that were not put into force",
@@ -155,9 +164,14 @@ impl Metrics {
         self.authentication_failures.inc();
     }
 
-    /// A certificate was issued, to a joining workload or for a renewal.
-    pub fn issued(&self, joined: bool) {
-        self.issued.get_or_create(&ByLabel { by: if joined { "token" } else { "certificate" } }).inc();
+    /// A certificate was issued to a caller that has proved who it is by a `token` to join with, a `jwt` or its `certificate`.
+    pub fn issued(&self, by: &'static str) {
+        self.issued.get_or_create(&ByLabel { by }).inc();
+    }
+
+    /// The key set for JWTs was read, or could not be.
+    pub fn key_set(&self, read: bool) {
+        self.key_set_reads.get_or_create(&ResultLabel { result: if read { "success" } else { "failure" } }).inc();
     }
 
     /// A reading was not put into force.
@@ -219,7 +233,7 @@ mod tests {
         let metrics = Metrics::default();
         metrics.sent("type.googleapis.com/mutua.mesh.v1.Destination");
         metrics.refused("evil\"type");
-        metrics.issued(true);
+        metrics.issued("token");
         let text = metrics.text(Readings { generation: 7, proxies: (3, 2), ..Readings::default() });
         for line in [
             "pilot_xds_pushes_total{type=\"Destination\"} 1",

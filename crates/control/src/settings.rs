@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use mutua_identity::Compliance;
 
+use crate::sign::jwks::JwtSettings;
+
 /// The arguments of a control plane.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Settings {
@@ -32,6 +34,9 @@ pub struct Settings {
     /// another life of up to 90 days
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub leaf_ttl: Option<Duration>,
+    /// JWT callers
+    #[command(flatten)]
+    pub jwt: JwtSettings,
     /// How long connections that a new policy no longer allows may live on, such as 45s
     #[arg(long, default_value = "45s", value_name = "DURATION", value_parser = duration)]
     pub drain_duration: Duration,

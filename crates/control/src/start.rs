@@ -1,15 +1,16 @@
 //! Puts the control plane together, in the order in which each part needs the one before.
 
 mod error;
+mod shared;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::AtomicI64;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use mutua_identity::{Ca, Compliance, Credentials, TrustBundle, TrustDomain};
+use mutua_identity::{Ca, TrustBundle, TrustDomain};
 use mutua_wire::certificate::istio_certificate_service_server::IstioCertificateServiceServer;
 use mutua_wire::discovery::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use mutua_wire::mesh::mesh_report_server::MeshReportServer;
@@ -29,7 +30,9 @@ use crate::registry::Registry;
 use crate::report::Reports;
 use crate::rollout::{self, Rollouts};
 use crate::settings::{MAX_LEAF_TTL, MIN_LEAF_TTL, Settings};
+use crate::sign::accounts::AccountTokens;
 use crate::sign::issued::IssuedLeaves;
+use crate::sign::jwks::Jwks;
 use crate::sign::own::{Own, own_names};
 use crate::sign::remembered::Remembered;
 use crate::sign::reroot;
@@ -41,9 +44,11 @@ use crate::source::leader::FileLeader;
 use crate::source::status::StatusFile;
 use crate::source::{First, Leader, Lease, Platform, Rejected, Sink, Source};
 use crate::state::{PUBLIC, StateDir};
-use crate::world::{Trust, World};
+use crate::world::World;
 
 pub use error::StartError;
+pub use shared::Parts;
+use shared::trust;
 
 /// The root bundle for clients to begin with, in the state folder.
 pub const ROOT_FILE: &str = "root-cert.pem";
@@ -55,55 +60,6 @@ const DEFAULT_LEAF_TTL: Duration = Duration::from_secs(24 * 3600);
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 /// How often old join tokens are cleared away.
 const TOKEN_SWEEP: Duration = Duration::from_secs(600);
-
-/// What the parts of a running control plane share.
-pub struct Parts {
-    /// What is in force.
-    pub world: Arc<World>,
-    /// What is known of the proxies.
-    pub registry: Arc<Registry>,
-    /// Leaves issued.
-    pub leaves: Arc<IssuedLeaves>,
-    /// Changes under way and done.
-    pub rollouts: Arc<Rollouts>,
-    /// Join tokens.
-    pub tokens: Arc<Tokens>,
-    /// The signing CA.
-    pub ca: Arc<ArcSwap<Ca>>,
-    /// The change of its root, when one is under way.
-    pub rotation: Arc<Rotation>,
-    /// Proxies from before this start whose leaves have not ended.
-    pub remembered: Remembered,
-    /// Told when roots, or the demand to renew, have changed.
-    pub retrust: Notify,
-    /// The NotBefore from which on leaves are surely of the plugged-in signer in use, Unix seconds; 0 until it changes.
-    pub resigned: AtomicI64,
-    /// Where it is asked for the change under way to be taken back.
-    pub aborts: mpsc::Sender<Abort>,
-    /// The own certificate.
-    pub own: Arc<ArcSwap<Credentials>>,
-    /// Its keeper.
-    pub keeper: Arc<Own>,
-    /// Metrics.
-    pub metrics: Arc<Metrics>,
-    /// Where the configuration comes from.
-    pub source: String,
-    /// What restricts TLS everywhere.
-    pub compliance: Compliance,
-}
-
-fn trust(ca: &Ca, record: Option<&rotation::Record>, resigned: i64) -> Trust {
-    let renew_not_before = record.map_or(resigned, rotation::Record::renew_not_before);
-    Trust { roots: ca.bundle().clone(), renew_not_before }
-}
-
-impl Parts {
-    /// Whom everybody is to trust now.
-    #[must_use]
-    pub fn trust(&self) -> Trust {
-        trust(&self.ca.load(), self.rotation.record().as_ref(), self.resigned.load(Ordering::Relaxed))
-    }
-}
 
 /// A running control plane.
 pub struct ControlPlane {
@@ -168,6 +124,7 @@ impl ControlPlane {
             source: FolderSource::new(&folder, Arc::clone(&state)),
             sink: StatusFile::new(Arc::clone(&state)),
             leader: FileLeader::new(&state),
+            accounts: Vec::new(),
         };
         Self::start_on(settings, state, platform, shutdown).await
     }
@@ -185,7 +142,7 @@ impl ControlPlane {
         if !(MIN_LEAF_TTL..=MAX_LEAF_TTL).contains(&settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL)) {
             return Err(StartError::LeafTtl);
         }
-        let Platform { mut source, sink, leader } = platform;
+        let Platform { mut source, sink, leader, accounts } = platform;
         let name = source.name();
         let waiting = |who: &str| tracing::warn!(who, source = name, "another control plane leads; waiting");
         let lease = Arc::new(Mutex::new(leader.lead(waiting).await?));
@@ -209,9 +166,12 @@ impl ControlPlane {
         let listen = tcp.local_addr().map_err(|source| StartError::Listen { address: settings.listen, source })?;
         let bound = api::bind(settings.api, &state.join(SOCKET)).await?;
         let (api, socket, root_file) = (bound.address, state.join(SOCKET), state.join(ROOT_FILE));
-        let (parts, aborts) = parts(&settings, &state, world, (ca, record, remembered), (source.name(), listen))?;
-        let parts = Arc::new(parts);
+        let metrics = Arc::new(Metrics::default());
         let mut tasks = JoinSet::new();
+        let accounts = know_accounts(&mut tasks, settings.jwt.begin(&metrics).await?, accounts, &shutdown);
+        let shown = (metrics, source.name(), listen);
+        let (parts, aborts) = parts(&settings, &state, world, (ca, record, remembered), accounts, shown)?;
+        let parts = Arc::new(parts);
         spawn_servers(&mut tasks, &parts, &settings, (tcp, bound), &shutdown);
         let configuration = Configuration { source, sink, reading, state, aborts };
         spawn_keepers(&mut tasks, &parts, &settings, configuration, &shutdown);
@@ -273,10 +233,11 @@ fn parts(
     state: &Arc<StateDir>,
     world: Arc<World>,
     (ca, record, remembered): (Ca, Option<rotation::Record>, Remembered),
-    (source, listen): (String, SocketAddr),
+    accounts: Arc<[Arc<dyn AccountTokens>]>,
+    (metrics, source, listen): (Arc<Metrics>, String, SocketAddr),
 ) -> Result<(Parts, mpsc::Receiver<Abort>), StartError> {
     let (aborts, asked) = mpsc::channel(1);
-    let (ca, metrics) = (Arc::new(ArcSwap::from_pointee(ca)), Arc::new(Metrics::default()));
+    let ca = Arc::new(ArcSwap::from_pointee(ca));
     let names = own_names(listen, &settings.advertise);
     let ttl = settings.leaf_ttl.unwrap_or(DEFAULT_LEAF_TTL);
     let keeper = Own::begin(Arc::clone(&ca), Arc::clone(&world), Arc::clone(&metrics), names, ttl)?;
@@ -292,6 +253,7 @@ fn parts(
         leaves: Arc::new(IssuedLeaves::default()),
         rollouts: Arc::new(Rollouts::default()),
         tokens: Arc::new(Tokens::load(Arc::clone(state))?),
+        accounts,
         own: keeper.credentials(),
         keeper: Arc::new(keeper),
         world,
@@ -300,6 +262,24 @@ fn parts(
         source,
     };
     Ok((parts, asked))
+}
+
+/// Who knows tokens of service accounts: as in Istio those with keys first, which are kept current here, then the platform.
+fn know_accounts(
+    tasks: &mut JoinSet<Result<(), StartError>>,
+    jwks: Option<Arc<Jwks>>,
+    of_platform: Vec<Arc<dyn AccountTokens>>,
+    shutdown: &CancellationToken,
+) -> Arc<[Arc<dyn AccountTokens>]> {
+    let keys = jwks.map(|jwks| {
+        let (kept, stop) = (Arc::clone(&jwks), shutdown.clone());
+        tasks.spawn(async move {
+            kept.keep(stop).await;
+            Ok(())
+        });
+        jwks as Arc<dyn AccountTokens>
+    });
+    keys.into_iter().chain(of_platform).collect()
 }
 
 fn spawn_servers(
@@ -386,5 +366,6 @@ pub(crate) fn parts_for_tests(
     let before = crate::world::Before::default();
     let world = World::begin(Arc::clone(state), reading, &before, &trust(&ca, None, 0), false).expect("begins");
     let remembered = Remembered::load(Arc::clone(state));
-    parts(&settings, state, Arc::new(world), (ca, None, remembered), ("a test".to_owned(), settings.listen)).expect("made")
+    let shown = (Arc::default(), "a test".to_owned(), settings.listen);
+    parts(&settings, state, Arc::new(world), (ca, None, remembered), Arc::default(), shown).expect("made")
 }

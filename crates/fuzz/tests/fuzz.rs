@@ -39,6 +39,7 @@ targets!(
     first_bytes,
     http1,
     http2,
+    jwt,
     kept,
     open_connections,
     requests,

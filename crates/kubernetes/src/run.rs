@@ -84,6 +84,7 @@ async fn lead(
         source: KubernetesSource::new(&client, &cluster.namespace, Arc::clone(&state)),
         sink: StatusFile::new(Arc::clone(&state)),
         leader: Led(Mutex::new(Some(held))),
+        accounts: Vec::new(),
     };
     let running = Box::pin(ControlPlane::start_on(settings, Arc::clone(&state), platform, shutdown)).await?;
     let mut keepers = JoinSet::new();

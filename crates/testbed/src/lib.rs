@@ -6,14 +6,17 @@
 //! - [`envoy`]: stock Envoy. [`grpc`]: a gRPC server and its callers.
 //! - [`kubernetes`]: a small API server of Kubernetes over HTTP.
 //! - [`pki`]: a plugged-in CA with revocation lists, by openssl.
+//! - [`jwt`]: an issuer of service account tokens, by openssl; [`documents`]: a web server for what it publishes.
 //! - [`peers`]: callers, of the mesh and foreign; [`hello`]: ClientHellos that no library would send.
 
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "a test fails by panicking")]
 
 pub mod cases;
+pub mod documents;
 pub mod envoy;
 pub mod grpc;
 pub mod hello;
+pub mod jwt;
 pub mod kubernetes;
 pub mod member;
 pub mod mesh;

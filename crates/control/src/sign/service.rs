@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use mutua_identity::issuer::{Account, CertificateRequest, MAX_JWT};
 use mutua_identity::{Ca, IdentityError, Issued, SpiffeId};
 use mutua_wire::certificate::istio_certificate_service_server::IstioCertificateService;
 use mutua_wire::certificate::{IstioCertificateRequest, IstioCertificateResponse};
@@ -12,8 +13,9 @@ use mutua_wire::node::{AUTHORIZATION, REQUEST_WORKLOAD, metadata_string};
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
 
+use super::accounts::{AccountError, AccountTokens};
 use super::issued::IssuedLeaves;
-use super::tokens::{TokenError, Tokens};
+use super::tokens::{self, TokenError, Tokens};
 use crate::listen::Peer;
 use crate::metrics::Metrics;
 use crate::settings::MAX_LEAF_TTL;
@@ -21,6 +23,8 @@ use crate::world::World;
 
 /// The largest certificate request that is looked at.
 const MAX_REQUEST_BYTES: usize = 16 * 1024;
+/// The longest token that is looked at, with the word before it.
+const MAX_TOKEN_BYTES: usize = MAX_JWT + 16;
 
 /// Signs for authenticated callers.
 #[derive(Clone)]
@@ -28,6 +32,7 @@ pub struct Signer {
     world: Arc<World>,
     ca: Arc<ArcSwap<Ca>>,
     tokens: Arc<Tokens>,
+    accounts: Arc<[Arc<dyn AccountTokens>]>,
     leaves: Arc<IssuedLeaves>,
     metrics: Arc<Metrics>,
     leaf_ttl: LeafTtl,
@@ -46,8 +51,20 @@ pub struct LeafTtl {
 enum Caller {
     /// By a certificate of this mesh that is still valid.
     Certificate(SpiffeId),
-    /// By a join token, which is not used up yet.
-    Token { token: String, identity: SpiffeId, asked: Option<String> },
+    /// By a token of its service account; the word for such tokens.
+    Account(SpiffeId, &'static str),
+    /// By a join token, which is looked at once the request is read.
+    Join(String),
+}
+
+impl Caller {
+    fn by(&self) -> &'static str {
+        match self {
+            Self::Certificate(_) => "certificate",
+            Self::Account(_, kind) => kind,
+            Self::Join(_) => "token",
+        }
+    }
 }
 
 impl Signer {
@@ -58,62 +75,115 @@ impl Signer {
             world: Arc::clone(&parts.world),
             ca: Arc::clone(&parts.ca),
             tokens: Arc::clone(&parts.tokens),
+            accounts: parts.accounts.clone(),
             leaves: Arc::clone(&parts.leaves),
             metrics: Arc::clone(&parts.metrics),
             leaf_ttl,
         }
     }
 
-    fn create(&self, request: &Request<IstioCertificateRequest>) -> Result<IstioCertificateResponse, Status> {
-        let (now, message) = (SystemTime::now(), request.get_ref());
-        if message.csr.len() > MAX_REQUEST_BYTES {
-            return Err(signing_error(tonic::Code::InvalidArgument, "the certificate request is too large"));
-        }
-        let peer = request.extensions().get::<Peer>();
-        let key = mutua_identity::issuer::public_key_digest(&message.csr);
-        let caller = self.authenticate(peer, request.metadata(), message, key.as_deref(), now)?;
-        let ttl = self.ttl(message.validity_duration)?;
-        let identity = match &caller {
-            Caller::Certificate(identity) | Caller::Token { identity, .. } => identity.clone(),
+    fn create(&self, message: &IstioCertificateRequest, caller: &Caller) -> Result<IstioCertificateResponse, Status> {
+        let now = SystemTime::now();
+        let request = CertificateRequest::from_pem(&message.csr);
+        let (identity, redeemed) = match caller {
+            Caller::Certificate(identity) | Caller::Account(identity, _) => (identity.clone(), None),
+            Caller::Join(token) => {
+                let key = request.as_ref().map_err(refused)?.key_digest();
+                (self.joins(token, asked(message), &key, now)?, Some((token, key)))
+            }
         };
-        let issued = self.ca.load().sign(&message.csr, &identity, ttl).map_err(|error| refused(&error))?;
-        if let Caller::Token { token, asked, .. } = &caller {
-            let key = key.map_err(|error| refused(&error))?;
+        let ttl = self.ttl(message.validity_duration)?;
+        let request = request.map_err(|error| refused(&error))?;
+        let issued = self.ca.load().sign_request(&request, &identity, ttl).map_err(|error| refused(&error))?;
+        if let Some((token, key)) = redeemed {
             // The token is used up, on the disk, before the certificate leaves the house.
-            self.tokens.redeem(token, asked.as_deref(), &key, now).map_err(|error| self.not_joined(&error))?;
+            self.tokens.redeem(token, asked(message), &key, now).map_err(|error| self.not_joined(&error))?;
         }
-        self.note(&identity, &issued, matches!(caller, Caller::Token { .. }), now);
+        self.note(&identity, &issued, caller.by(), now);
         Ok(IstioCertificateResponse { cert_chain: issued.chain_pem })
     }
 
-    fn authenticate(
-        &self,
-        peer: Option<&Peer>,
-        metadata: &MetadataMap,
-        message: &IstioCertificateRequest,
-        key: Result<&str, &IdentityError>,
-        now: SystemTime,
-    ) -> Result<Caller, Status> {
-        let snapshot = self.world.current();
-        if let Some(identity) = peer.and_then(|peer| peer.identity.as_ref()) {
-            if peer.and_then(|peer| peer.not_after).is_some_and(|end| end <= now) {
-                return Err(self.unauthenticated("the client certificate has ended"));
-            }
-            if peer.is_some_and(|peer| snapshot.trust.roots.revokes(&peer.path)) {
-                return Err(self.unauthenticated("the client certificate is revoked"));
-            }
-            let known = snapshot.known_as(identity).map_err(|error| self.unauthenticated(&error.to_string()))?;
-            return Ok(Caller::Certificate(known));
+    /// Who the caller is. As in Istio the first proof that holds counts: its certificate, then its token.
+    async fn authenticate(&self, request: &Request<IstioCertificateRequest>) -> Result<Caller, Status> {
+        let certificate = request.extensions().get::<Peer>().and_then(|peer| self.by_certificate(peer));
+        let reason = match certificate {
+            Some(Ok(identity)) => return Ok(Caller::Certificate(identity)),
+            Some(Err(reason)) => reason,
+            None => "neither a client certificate nor a token was shown".to_owned(),
+        };
+        let token = bearer(request.metadata()).map_err(|fault| self.unauthenticated(fault))?;
+        let token = token.ok_or_else(|| self.unauthenticated(&reason))?;
+        if tokens::is_join_token(token) {
+            return Ok(Caller::Join(token.to_owned()));
         }
-        let token =
-            bearer(metadata).ok_or_else(|| self.unauthenticated("neither a client certificate nor a join token was shown"))?;
-        let key = key.map_err(refused)?;
-        let asked = metadata_string(message.metadata.as_ref(), REQUEST_WORKLOAD).map(ToOwned::to_owned);
-        let workload = self.tokens.check(token, asked.as_deref(), key, now).map_err(|error| self.not_joined(&error))?;
+        self.by_account(token, asked(request.get_ref())).await
+    }
+
+    /// What the certificate proves that the caller has shown, if any.
+    fn by_certificate(&self, peer: &Peer) -> Option<Result<SpiffeId, String>> {
+        let identity = peer.identity.as_ref()?;
+        let snapshot = self.world.current();
+        if peer.not_after.is_some_and(|end| end <= SystemTime::now()) {
+            return Some(Err("the client certificate has ended".to_owned()));
+        }
+        if snapshot.trust.roots.revokes(&peer.path) {
+            return Some(Err("the client certificate is revoked".to_owned()));
+        }
+        Some(snapshot.known_as(identity).map_err(|error| error.to_string()))
+    }
+
+    /// The workload that a join token is for.
+    fn joins(&self, token: &str, asked: Option<&str>, key: &str, now: SystemTime) -> Result<SpiffeId, Status> {
+        let workload = self.tokens.check(token, asked, key, now).map_err(|error| self.not_joined(&error))?;
+        let snapshot = self.world.current();
         let member = snapshot.member(&workload);
         let member = member.ok_or_else(|| self.unauthenticated(&format!("the mesh has no workload {workload}")))?;
-        let identity = snapshot.identity_of(member).map_err(|error| self.unauthenticated(&error.to_string()))?;
-        Ok(Caller::Token { token: token.to_owned(), identity, asked })
+        snapshot.identity_of(member).map_err(|error| self.unauthenticated(&error.to_string()))
+    }
+
+    /// Asks in turn those who know tokens of service accounts.
+    async fn by_account(&self, token: &str, asked: Option<&str>) -> Result<Caller, Status> {
+        let mut fault = AccountError::Refused(
+            "the token is no join token of this mesh, and no keys for others are known (mutua control-plane --jwks)".to_owned(),
+        );
+        for known in self.accounts.iter() {
+            match known.account(token, SystemTime::now()).await {
+                Ok(account) => {
+                    let identity = self.may_have(&account, asked).map_err(|reason| self.unauthenticated(&reason))?;
+                    return Ok(Caller::Account(identity, known.kind()));
+                }
+                Err(error) => fault = error,
+            }
+        }
+        Err(match fault {
+            AccountError::Refused(reason) => self.unauthenticated(&reason),
+            AccountError::Unavailable(reason) => {
+                tracing::warn!(reason, "a caller's token cannot be verified now");
+                Status::unavailable(format!("the token cannot be verified now: {reason}"))
+            }
+        })
+    }
+
+    /// The identity of an account of the mesh, as which the workload has to run that the caller names, if it names one.
+    fn may_have(&self, account: &Account, asked: Option<&str>) -> Result<SpiffeId, String> {
+        let snapshot = self.world.current();
+        let (namespace, name) = (account.namespace.as_str(), account.name.as_str());
+        if snapshot.is_control_plane(namespace, name) {
+            return Err(format!(
+                "{namespace}/{name} is the control plane's own service account: no certificate is issued for it"
+            ));
+        }
+        let identity = SpiffeId::new(snapshot.trust_domain.clone(), namespace, name).map_err(|error| error.to_string())?;
+        let identity = snapshot.known_as(&identity).map_err(|error| error.to_string())?;
+        let Some(asked) = asked else { return Ok(identity) };
+        let workload = asked.parse().ok().and_then(|asked| snapshot.member(&asked));
+        match workload {
+            Some(member) if member.name.namespace() == namespace && member.account == name => Ok(identity),
+            _ => {
+                let asked: String = asked.chars().take(128).collect();
+                Err(format!("the token is of service account {namespace}/{name}, as which no workload {asked:?} runs"))
+            }
+        }
     }
 
     fn ttl(&self, requested: i64) -> Result<Duration, Status> {
@@ -129,10 +199,10 @@ impl Signer {
         Ok(self.leaf_ttl.ceiling.map_or(ttl, |ceiling| ttl.min(ceiling)))
     }
 
-    fn note(&self, identity: &SpiffeId, issued: &Issued, joined: bool, now: SystemTime) {
+    fn note(&self, identity: &SpiffeId, issued: &Issued, by: &'static str, now: SystemTime) {
         self.leaves.issued(identity, &issued.serial, now, issued.not_after);
-        self.metrics.issued(joined);
-        tracing::info!(%identity, serial = issued.serial, by = if joined { "token" } else { "certificate" }, "a certificate is issued");
+        self.metrics.issued(by);
+        tracing::info!(%identity, serial = issued.serial, by, "a certificate is issued");
     }
 
     fn not_joined(&self, error: &TokenError) -> Status {
@@ -157,17 +227,31 @@ impl IstioCertificateService for Signer {
         request: Request<IstioCertificateRequest>,
     ) -> Result<Response<IstioCertificateResponse>, Status> {
         self.metrics.requested();
-        let signer = self.clone();
-        let answer = tokio::task::spawn_blocking(move || signer.create(&request)).await;
+        if request.get_ref().csr.len() > MAX_REQUEST_BYTES {
+            return Err(signing_error(tonic::Code::InvalidArgument, "the certificate request is too large"));
+        }
+        let caller = self.authenticate(&request).await?;
+        let (signer, message) = (self.clone(), request.into_inner());
+        let answer = tokio::task::spawn_blocking(move || signer.create(&message, &caller)).await;
         let answer = answer.map_err(|error| signing_error(tonic::Code::Internal, &error.to_string()))?;
         answer.map(Response::new)
     }
 }
 
-fn bearer(metadata: &MetadataMap) -> Option<&str> {
-    let value = metadata.get(AUTHORIZATION)?.to_str().ok()?;
-    let token = value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer "))?.trim();
-    (!token.is_empty() && token.len() <= 4096).then_some(token)
+/// The token that the caller shows; the fault of one that is not looked at.
+fn bearer(metadata: &MetadataMap) -> Result<Option<&str>, &'static str> {
+    let Some(value) = metadata.get(AUTHORIZATION) else { return Ok(None) };
+    if value.len() > MAX_TOKEN_BYTES {
+        return Err("the token is too long");
+    }
+    let value = value.to_str().map_err(|_| "the token is no text")?;
+    let token = value.strip_prefix("Bearer ").or_else(|| value.strip_prefix("bearer ")).unwrap_or_default().trim();
+    Ok(Some(token).filter(|token| !token.is_empty()))
+}
+
+/// The workload that the caller names.
+fn asked(message: &IstioCertificateRequest) -> Option<&str> {
+    metadata_string(message.metadata.as_ref(), REQUEST_WORKLOAD)
 }
 
 /// The status of a signing error, as istiod maps its kinds.

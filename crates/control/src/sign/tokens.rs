@@ -214,6 +214,12 @@ impl Tokens {
     }
 }
 
+/// Whether a caller's token is meant to be a join token.
+#[must_use]
+pub fn is_join_token(token: &str) -> bool {
+    token.starts_with(PREFIX)
+}
+
 fn check(record: &TokenRecord, asked: Option<&str>, key: &str, now: u64) -> Result<(), TokenError> {
     if let Some(asked) = asked.filter(|asked| *asked != record.workload.to_string()) {
         return Err(TokenError::WrongWorkload { bound: record.workload.clone(), asked: asked.chars().take(128).collect() });

@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use mutua_model::{Diagnostic, Mesh};
 
+use crate::sign::accounts::AccountTokens;
 use crate::world::Before;
 
 /// One look at a source.
@@ -215,4 +216,6 @@ pub struct Platform<S, K, L> {
     pub sink: K,
     /// Who leads.
     pub leader: L,
+    /// Who knows tokens of service accounts, by which workloads join.
+    pub accounts: Vec<Arc<dyn AccountTokens>>,
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::api;
+use crate::sign::jwks::JwksError;
 use crate::sign::own::OwnError;
 use crate::sign::rotation;
 use crate::source::{LeaderError, Rejected};
@@ -50,6 +51,9 @@ pub enum StartError {
     /// The root of the state folder, or the change of it that was under way.
     #[error("the root in the state folder: {0}")]
     Rotation(#[from] rotation::RotationError),
+    /// The keys for JWT callers.
+    #[error("--jwks: {0}")]
+    Jwks(#[from] JwksError),
     /// `--leaf-ttl` is out of bounds.
     #[error("--leaf-ttl: a certificate lives between 2s and 90 days")]
     LeafTtl,

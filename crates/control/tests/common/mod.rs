@@ -10,6 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use mutua_control::settings::Settings;
+use mutua_control::sign::jwks::JwtSettings;
 use mutua_control::{ControlPlane, StartError};
 use mutua_identity::stream::TlsStream;
 use mutua_identity::{ClientConfig, Credentials, PrivateKey, SpiffeId, TrustBundle, certificate_request};
@@ -47,6 +48,7 @@ pub fn settings(folder: &Path) -> Settings {
         api: "127.0.0.1:0".parse().expect("an address"),
         advertise: vec!["mesh.example.com".to_owned()],
         leaf_ttl: None,
+        jwt: JwtSettings::default(),
         drain_duration: Duration::from_secs(45),
         // Changes at once; the tests of stages set it.
         stage_timeout: Duration::ZERO,

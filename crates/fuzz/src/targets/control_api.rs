@@ -10,6 +10,7 @@ use axum::http::Request;
 use http_body_util::BodyExt;
 use mutua_control::api::{guard::Names, router};
 use mutua_control::names::WorkloadName;
+use mutua_control::sign::jwks::JwtSettings;
 use mutua_control::{ControlPlane, Parts, Settings};
 use mutua_wire::mesh::{Anchored, ProxyReport, Refusal};
 use prost::Message;
@@ -81,6 +82,7 @@ fn settings(folder: &Path) -> Settings {
         api: "127.0.0.1:0".parse().unwrap(),
         advertise: Vec::new(),
         leaf_ttl: None,
+        jwt: JwtSettings::default(),
         drain_duration: Duration::from_secs(45),
         stage_timeout: Duration::ZERO,
         compliance_policy: String::new(),

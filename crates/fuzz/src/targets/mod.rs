@@ -12,6 +12,7 @@ pub mod http1;
 mod http1_grammar;
 pub mod http2;
 mod http2_grammar;
+pub mod jwt;
 pub mod kept;
 pub mod open_connections;
 pub mod requests;
@@ -35,6 +36,7 @@ pub const ALL: &[&Target] = &[
     &first_bytes::TARGET,
     &http1::TARGET,
     &http2::TARGET,
+    &jwt::TARGET,
     &kept::TARGET,
     &open_connections::TARGET,
     &requests::TARGET,

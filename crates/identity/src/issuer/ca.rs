@@ -12,7 +12,7 @@ use rcgen::{
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::{files, request};
+use super::{CertificateRequest, files};
 use crate::bundle::{is_signed_by, pem};
 use crate::certificate::{self, CertificateInfo};
 use crate::{Credentials, IdentityError, PrivateKey, SpiffeId, TrustBundle, TrustDomain};
@@ -157,8 +157,25 @@ impl Ca {
     /// # Errors
     /// As [`Ca::sign`].
     pub fn sign_at(&self, now: SystemTime, csr_pem: &str, id: &SpiffeId, ttl: Duration) -> Result<Issued, IdentityError> {
-        let key = request::public_key(csr_pem)?;
-        let (leaf, not_after) = self.leaf(now, &key, id, &[], ttl)?;
+        self.issue(now, &CertificateRequest::from_pem(csr_pem)?, id, ttl)
+    }
+
+    /// As [`Ca::sign`], for a request that was read already.
+    ///
+    /// # Errors
+    /// A `ttl` over [`MAX_TTL`], or a signing certificate that has ended.
+    pub fn sign_request(&self, request: &CertificateRequest, id: &SpiffeId, ttl: Duration) -> Result<Issued, IdentityError> {
+        self.issue(SystemTime::now(), request, id, ttl)
+    }
+
+    fn issue(
+        &self,
+        now: SystemTime,
+        request: &CertificateRequest,
+        id: &SpiffeId,
+        ttl: Duration,
+    ) -> Result<Issued, IdentityError> {
+        let (leaf, not_after) = self.leaf(now, request.public_key(), id, &[], ttl)?;
         let serial = CertificateInfo::from_pem(&leaf)?.serial;
         let chain_pem = std::iter::once(leaf).chain(self.intermediates.iter().cloned()).chain([self.bundle.to_pem()]).collect();
         Ok(Issued { chain_pem, serial, not_after })

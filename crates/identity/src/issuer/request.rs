@@ -1,5 +1,7 @@
 //! Certificate requests: nothing but the public key is taken from them, and only when its owner signed the request.
 
+use std::fmt;
+
 use rcgen::{CertificateSigningRequestParams, PublicKey, PublicKeyData};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
@@ -15,29 +17,44 @@ const MIN_RSA_BITS: usize = 2048;
 /// have coordinates of the same size.
 const CURVES: [&str; 2] = ["1.2.840.10045.3.1.7", "1.3.132.0.34"];
 
-/// The public key of a PEM request whose signature is good.
-pub(super) fn public_key(csr_pem: &str) -> Result<PublicKey, IdentityError> {
-    if csr_pem.len() > MAX_REQUEST {
-        return Err(request(format!("{} bytes are more than the {MAX_REQUEST} that are read", csr_pem.len())));
+/// A certificate request that its key has signed. It holds nothing but the public key.
+pub struct CertificateRequest(PublicKey);
+
+impl CertificateRequest {
+    /// Reads a PEM request.
+    ///
+    /// # Errors
+    /// A request that is too large, malformed, of a weak or unknown key, or not signed by it.
+    pub fn from_pem(csr_pem: &str) -> Result<Self, IdentityError> {
+        if csr_pem.len() > MAX_REQUEST {
+            return Err(request(format!("{} bytes are more than the {MAX_REQUEST} that are read", csr_pem.len())));
+        }
+        let block = pem::parse(csr_pem).map_err(|error| request(error.to_string()))?;
+        if !matches!(block.tag(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
+            return Err(request(format!("PEM holds {:?}, not CERTIFICATE REQUEST", block.tag())));
+        }
+        let der = block.into_contents();
+        check(&der)?;
+        let params = CertificateSigningRequestParams::from_der(&der.into()).map_err(|error| request(error.to_string()))?;
+        Ok(Self(params.public_key))
     }
-    let block = pem::parse(csr_pem).map_err(|error| request(error.to_string()))?;
-    if !matches!(block.tag(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
-        return Err(request(format!("PEM holds {:?}, not CERTIFICATE REQUEST", block.tag())));
+
+    /// SHA-256 of the public key, hex: tells whether two requests are for the same key.
+    #[must_use]
+    pub fn key_digest(&self) -> String {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &self.0.subject_public_key_info());
+        certificate::hex(digest.as_ref())
     }
-    let der = block.into_contents();
-    check(&der)?;
-    let params = CertificateSigningRequestParams::from_der(&der.into()).map_err(|error| request(error.to_string()))?;
-    Ok(params.public_key)
+
+    pub(super) fn public_key(&self) -> &PublicKey {
+        &self.0
+    }
 }
 
-/// SHA-256 of the public key in a PEM request, hex: tells whether two requests are for the same key.
-///
-/// # Errors
-/// A request that would not be signed.
-pub fn public_key_digest(csr_pem: &str) -> Result<String, IdentityError> {
-    let key = public_key(csr_pem)?;
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &key.subject_public_key_info());
-    Ok(certificate::hex(digest.as_ref()))
+impl fmt::Debug for CertificateRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("CertificateRequest").field(&self.key_digest()).finish()
+    }
 }
 
 /// The signature proves that the caller holds the private key; the key must be strong enough.
