@@ -26,7 +26,7 @@ check:
 	scripts/size-limits
 
 bench: bench-needs
-	ENVOY=$(ENVOY) cargo bench -p mutua-policy -p mutua-proxy --bench scale --bench choice --bench sidecar
+	ENVOY=$(ENVOY) cargo bench -p mutua-policy -p mutua-control -p mutua-proxy --bench scale --bench choice --bench distribution --bench sidecar
 
 soak: test-needs
 	MUTUA_SOAK=1 cargo test --release --workspace -- --include-ignored

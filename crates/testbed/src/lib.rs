@@ -5,6 +5,7 @@
 //! - [`plane`]: a control plane that does what the test says, over the true protocols; [`member`]: a sidecar that follows it.
 //! - [`envoy`]: stock Envoy. [`grpc`]: a gRPC server and its callers.
 //! - [`kubernetes`]: a small API server of Kubernetes over HTTP.
+//! - [`swarm`]: thousands of simulated proxies over the true protocols, each with what it holds.
 //! - [`pki`]: a plugged-in CA with revocation lists, by openssl.
 //! - [`jwt`]: an issuer of service account tokens, by openssl; [`documents`]: a web server for what it publishes.
 //! - [`peers`]: callers, of the mesh and foreign; [`hello`]: ClientHellos that no library would send.
@@ -23,6 +24,7 @@ pub mod mesh;
 pub mod peers;
 pub mod pki;
 pub mod plane;
+pub mod swarm;
 pub mod wire;
 
 pub use pki::Pki;
