@@ -31,6 +31,8 @@ pub struct Compiler {
     compliance: Compliance,
     /// The destinations of clients that decide alike, for the snapshot that senders follow now.
     destinations: Mutex<Cached>,
+    /// Whom to trust, of the newest snapshot asked for.
+    bundle: Mutex<(Weak<Snapshot>, Arc<Named>)>,
 }
 
 #[derive(Debug, Default)]
@@ -43,25 +45,30 @@ impl Compiler {
     /// A compiler that gives every proxy the same drain duration and compliance policy.
     #[must_use]
     pub fn new(drain_duration: Duration, compliance: Compliance) -> Self {
-        Self { shared: Arc::default(), drain_duration, compliance, destinations: Mutex::default() }
+        let bundle = Mutex::new((Weak::new(), Arc::default()));
+        Self { shared: Arc::default(), drain_duration, compliance, destinations: Mutex::default(), bundle }
     }
 
     /// Everything that the proxy of `member` is entitled to at `stage`. `member` is of the stage's target.
     #[must_use]
     pub fn view(&self, stage: &Arc<Stage>, member: &Member) -> View {
-        // A workload that the senders' snapshot does not know, or knows as somebody else, is new: it begins with the target.
-        let before = stage.sending.member(&member.name).filter(|before| before.account == member.account);
-        // A member stands at another place in each snapshot.
-        let (sending, sender) = before.map_or((&stage.target, member), |before| (&stage.sending, before));
-        let inbound = self.inbound(stage, member);
+        let (sending, sender) = sender(stage, member);
         let destinations = self.destinations(sending, sender);
-        let (trust, bundle) = (&stage.target.trust, &stage.target.bundle);
-        let bundle = self.only(&TrustBundle {
-            roots: bundle.roots_pem(),
-            renew_not_before: trust.renew_not_before,
-            revocation_lists: bundle.revocations_pem(),
-            domains: bundle.domains().map(|(domain, roots)| DomainRoots { trust_domain: domain.to_string(), roots }).collect(),
-        });
+        self.with(stage, member, destinations)
+    }
+
+    /// As [`Compiler::view`], when the greater part of it was computed for another proxy already.
+    #[must_use]
+    pub fn view_of_known(&self, stage: &Arc<Stage>, member: &Member) -> Option<View> {
+        let (sending, sender) = sender(stage, member);
+        let destinations = self.cached(sending, &decide::client_class(sending, sender))?;
+        Some(self.with(stage, member, destinations))
+    }
+
+    fn with(&self, stage: &Arc<Stage>, member: &Member, destinations: Arc<Named>) -> View {
+        let (sending, sender) = sender(stage, member);
+        let inbound = self.inbound(stage, member);
+        let bundle = self.bundle(&stage.target);
         let settings = self.only(&self.settings(sending, sender, [inbound.len(), destinations.len()]));
         View {
             stage: Arc::clone(stage),
@@ -72,6 +79,22 @@ impl Compiler {
             destinations,
             none: Arc::default(),
         }
+    }
+
+    fn bundle(&self, target: &Arc<Snapshot>) -> Arc<Named> {
+        let mut cached = self.bundle.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.0.as_ptr() != Arc::as_ptr(target) {
+            let (trust, bundle) = (&target.trust, &target.bundle);
+            let domains = bundle.domains().map(|(domain, roots)| DomainRoots { trust_domain: domain.to_string(), roots });
+            let packed = self.only(&TrustBundle {
+                roots: bundle.roots_pem(),
+                renew_not_before: trust.renew_not_before,
+                revocation_lists: bundle.revocations_pem(),
+                domains: domains.collect(),
+            });
+            *cached = (Arc::downgrade(target), packed);
+        }
+        Arc::clone(&cached.1)
     }
 
     /// What its receiver accepts: whatever the senders of any accepted snapshot send.
@@ -127,6 +150,13 @@ impl Compiler {
     fn only<M: MeshResource>(&self, message: &M) -> Arc<Named> {
         named([self.shared.pack(ONLY, message)])
     }
+}
+
+/// The snapshot by which a workload sends, and the workload there: it stands at another place in each snapshot. One that the
+/// senders' snapshot does not know, or knows as somebody else, is new and begins with the target.
+fn sender<'a>(stage: &'a Stage, member: &'a Member) -> (&'a Arc<Snapshot>, &'a Member) {
+    let before = stage.sending.member(&member.name).filter(|before| before.account == member.account);
+    before.map_or((&stage.target, member), |before| (&stage.sending, before))
 }
 
 fn named(resources: impl IntoIterator<Item = Arc<Packed>>) -> Arc<Named> {

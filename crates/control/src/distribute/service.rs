@@ -69,10 +69,18 @@ impl Discovery {
         }
     }
 
-    /// Computes what a proxy is entitled to, off the threads that do I/O and as many at once as there are processors.
+    /// Computes what a proxy is entitled to: what takes long off the threads that do I/O, and as much at once as there are
+    /// processors.
     async fn view(&self, stage: Arc<Stage>, identity: &SpiffeId, workload: &WorkloadName) -> Result<View, Status> {
         let member = Arc::clone(entitled(&stage.target, identity, workload)?);
+        if let Some(view) = self.compiler.view_of_known(&stage, &member) {
+            return Ok(view);
+        }
         let _permit = self.workers.acquire().await.map_err(|_| Status::unavailable("the control plane is stopping"))?;
+        // Another proxy that was first may have needed the same.
+        if let Some(view) = self.compiler.view_of_known(&stage, &member) {
+            return Ok(view);
+        }
         let compiler = Arc::clone(&self.compiler);
         let view = tokio::task::spawn_blocking(move || compiler.view(&stage, &member)).await;
         view.map_err(|error| Status::internal(format!("the configuration could not be computed: {error}")))
