@@ -230,12 +230,7 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
             configured = configured => configured?,
             () = signals.stop() => return Ok(()),
         }
-        let (manager, sidecar, end) = (Arc::clone(&manager), Arc::clone(&sidecar), service.end());
-        let told = async move {
-            until_ready(&sidecar).await;
-            manager.ready(&workload);
-        };
-        tokio::spawn(async move { end.run_until_cancelled(told).await });
+        tell_when_ready(Arc::clone(&manager), workload, Arc::clone(&sidecar), service.end());
         running
     };
     if let Origin::ControlPlane(certificates) = &origin {
@@ -246,6 +241,15 @@ async fn serve(settings: &Settings, prepared: Prepared) -> Result<(), StartError
     tokio::spawn(crate::drain::follow(Arc::clone(&sidecar), service.end()));
     service.run_to_end(running, &mut async || signals.stop().await, settings.drain, &manager).await;
     Ok(())
+}
+
+/// Tells the service manager as soon as the sidecar serves.
+fn tell_when_ready(manager: Arc<Manager>, workload: String, sidecar: Arc<Sidecar>, end: CancellationToken) {
+    let told = async move {
+        until_ready(&sidecar).await;
+        manager.ready(&workload);
+    };
+    tokio::spawn(async move { end.run_until_cancelled(told).await });
 }
 
 /// Waits until everything is there that connections of both directions need.

@@ -76,7 +76,7 @@ fn customer(ca: &Ca, id: &str) -> (String, String) {
     let key = mutua_identity::PrivateKey::generate().unwrap();
     let csr = mutua_identity::certificate_request(&key).unwrap();
     let issued = ca.sign(&csr, &id.parse().unwrap(), Duration::from_secs(600)).unwrap();
-    (issued.chain_pem.concat(), key.to_pkcs8_pem().to_owned())
+    (issued.chain_pem.concat(), key.to_pkcs8_pem())
 }
 
 async fn sidecar(folder: &Path, protocol: Protocol, tls: mesh::ClientTls, endpoint: SocketAddr) -> Running {
