@@ -5,14 +5,18 @@
 //! all together; [`read()`] reads a cluster once, for commands. One of several leads by a [`lease`]; [`authority`] keeps the CA in Secrets, and [`roots`] its roots in every
 //! namespace; [`statuses`] tells policies what became of them.
 //!
-//! [`inject`] puts the sidecar into pods: a pure transform that `mutua inject` and the webhook share.
+//! [`inject`] puts the sidecar into pods: a pure transform that `mutua inject` and the webhook share. [`webhook`] serves it
+//! to API servers, with the checks of resources; [`ports`] is what a control plane listens on for them and for others, and
+//! [`install`] are its manifests.
 
 pub mod authority;
 pub mod cluster;
 pub mod inject;
+pub mod install;
 mod kinds;
 pub mod lease;
 mod object;
+pub mod ports;
 mod read;
 pub mod roots;
 mod run;
@@ -21,6 +25,7 @@ pub mod source;
 pub mod statuses;
 mod store;
 mod watch;
+pub mod webhook;
 
 pub use cluster::{Cluster, ClusterError};
 pub use read::read;

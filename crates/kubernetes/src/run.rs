@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authority::{Authority, AuthorityError};
 use crate::lease::{Held, LeaseLeader};
+use crate::ports::{PortError, Ports};
 use crate::roots::Roots;
 use crate::statuses::Statuses;
 use crate::{Cluster, ClusterError, KubernetesSource};
@@ -37,20 +38,23 @@ pub enum RunError {
     /// The control plane.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// What it serves beside proxies.
+    #[error(transparent)]
+    Port(#[from] PortError),
 }
 
-/// Runs a control plane of the mesh in `cluster` until `shutdown`. While another one leads there, it waits.
+/// Runs a control plane of the mesh in `cluster`, and what it serves beside proxies, until `shutdown`. While another one leads there, it waits.
 ///
 /// # Errors
 /// It cannot start, one of its parts fails, or it loses the lead.
-pub async fn run(cluster: &Cluster, settings: Settings, shutdown: CancellationToken) -> Result<(), RunError> {
+pub async fn run(cluster: &Cluster, settings: Settings, ports: &Ports, shutdown: CancellationToken) -> Result<(), RunError> {
     if settings.config.is_some() {
         return Err(RunError::TwoSources);
     }
     let client = cluster.client().await?;
     let leader = LeaseLeader::new(client.clone(), &cluster.namespace, LEASE, &holder());
     let led = tokio::select! {
-        led = Box::pin(lead(cluster, client, settings, &leader, shutdown.clone())) => led,
+        led = Box::pin(lead(cluster, client, (settings, ports), &leader, shutdown.clone())) => led,
         () = shutdown.cancelled() => Ok(None),
     };
     let result = match led {
@@ -66,7 +70,7 @@ pub async fn run(cluster: &Cluster, settings: Settings, shutdown: CancellationTo
 async fn lead(
     cluster: &Cluster,
     client: kube::Client,
-    mut settings: Settings,
+    (mut settings, ports): (Settings, &Ports),
     leader: &LeaseLeader,
     shutdown: CancellationToken,
 ) -> Result<Option<(ControlPlane, JoinSet<()>)>, RunError> {
@@ -86,8 +90,9 @@ async fn lead(
         leader: Led(Mutex::new(Some(held))),
         accounts: Vec::new(),
     };
-    let running = Box::pin(ControlPlane::start_on(settings, Arc::clone(&state), platform, shutdown)).await?;
+    let running = Box::pin(ControlPlane::start_on(settings, Arc::clone(&state), platform, shutdown.clone())).await?;
     let mut keepers = JoinSet::new();
+    ports.serve(&running.parts, &client, &cluster.namespace, &mut keepers, &shutdown).await?;
     if from_secret {
         keepers.spawn(authority.keep(plugged));
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,17 +15,22 @@ pub struct Args {
     cluster: mutua_kubernetes::Cluster,
     #[command(flatten)]
     settings: mutua_control::settings::Settings,
+    #[command(flatten)]
+    ports: mutua_kubernetes::ports::Ports,
 }
 
 /// Runs the command, until SIGINT or SIGTERM.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    if args.ports.any() && !args.cluster.is_meant() {
+        bail!("--webhooks, --monitoring and --readiness are for a mesh on Kubernetes: --kubernetes is missing");
+    }
     logging::start();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("no threads for the control plane")?;
     let result = runtime.block_on(async {
         let shutdown = CancellationToken::new();
         cancel_on_signal(shutdown.clone())?;
         if args.cluster.is_meant() {
-            Box::pin(mutua_kubernetes::run(&args.cluster, args.settings, shutdown)).await?;
+            Box::pin(mutua_kubernetes::run(&args.cluster, args.settings, &args.ports, shutdown)).await?;
         } else {
             Box::pin(mutua_control::run(args.settings, shutdown)).await?;
         }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use mutua_kubernetes::inject::{Injected, Injector, MeshFacts, Namespaces, Report, Settings, inject_text};
-use mutua_model::read::{Inputs, manifest_file};
+use mutua_kubernetes::inject::{Injected, Injector, Namespaces, Report, Settings, inject_text};
+use mutua_model::read::Inputs;
 use serde_json::Value;
 
 use crate::input::Files;
@@ -23,9 +22,9 @@ pub struct Args {
     /// The namespace of objects that name none
     #[arg(short, long, value_name = "NAME", default_value = "default")]
     namespace: String,
-    /// A part of a pod (metadata and spec, YAML) that is laid over the sidecar by Kubernetes' strategic merge
-    #[arg(long, value_name = "FILE")]
-    template: Option<PathBuf>,
+    /// The namespace of the control plane
+    #[arg(long, value_name = "NAME", default_value = "istio-system")]
+    istio_namespace: String,
 }
 
 /// Runs the command: exit code 0, or 1 when an object should get a sidecar and cannot; then nothing is printed.
@@ -34,9 +33,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bail!("nothing to inject into: name files or folders with -f, or - for standard input");
     }
     let inputs = Inputs::from_paths(&args.files.files)?;
-    let mesh = MeshFacts::from(&inputs.load()?.mesh.config);
-    let template = args.template.as_deref().map(manifest_file).transpose()?;
-    let injector = Injector { settings: args.settings.clone(), mesh, template };
+    let injector = Injector::new(&args.settings, &args.istio_namespace, &inputs.load()?.mesh.config)?;
     let texts: Vec<(&str, &str)> = inputs
         .texts()
         .map(|(name, bytes)| std::str::from_utf8(bytes).map(|text| (name, text)).with_context(|| name.to_owned()))
@@ -78,7 +75,7 @@ fn tell(file: &str, report: &Report) {
 }
 
 /// A value as YAML that means the same by YAML 1.1, by which Kubernetes' tools read `yes` and `0644`. No line is folded.
-fn yaml(value: &Value) -> String {
+pub(super) fn yaml(value: &Value) -> String {
     let options = serde_saphyr::ser_options! { yaml_12: false, folded_wrap_chars: usize::MAX };
     let mut text = String::new();
     // A JSON value is always YAML.

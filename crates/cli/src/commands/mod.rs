@@ -14,6 +14,7 @@ mod demo;
 mod diff;
 mod explain;
 mod inject;
+mod install;
 mod lab;
 mod proxy;
 mod proxy_status;
@@ -47,6 +48,8 @@ pub enum Command {
     Diff(diff::Args),
     /// Put the sidecar into pods and what makes pods, as the webhook would; prints the changed manifests
     Inject(inject::Args),
+    /// The manifests of a control plane on Kubernetes, for kubectl apply
+    Install(install::Args),
     /// What every proxy runs: connected, generation acknowledged, certificate
     ProxyStatus(proxy_status::Args),
     /// Every certificate of the mesh: owner, serial, when it ends, when renewal is due
@@ -75,6 +78,7 @@ impl Command {
             Self::Diff(args) => diff::run(&args),
             Self::Explain(args) => explain::run(args),
             Self::Inject(args) => inject::run(&args),
+            Self::Install(args) => install::run(&args),
             Self::ProxyStatus(args) => proxy_status::run(&args),
             Self::Certs(args) => certs::run(&args),
             Self::Rollout(args) => rollout::run(args),

@@ -9,6 +9,7 @@ mod certificate_metrics;
 mod certificates;
 mod explain;
 pub mod guard;
+pub mod monitoring;
 mod serve;
 mod views;
 

@@ -63,6 +63,22 @@ impl ServerConfig {
         Ok(config)
     }
 
+    /// A server for clients that show no certificate, over HTTP/2 or HTTP/1.1: they know it by its DNS names.
+    ///
+    /// # Errors
+    /// The certificate cannot be used.
+    pub fn https(credentials: &Credentials) -> Result<Self, TlsError> {
+        let builder = rustls::ServerConfig::builder_with_provider(provider::plain())
+            .with_protocol_versions(MinVersion::Tls12.versions())
+            .map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?;
+        let mut plain = builder.with_no_client_auth().with_cert_resolver(one_certificate(&credentials.certified()));
+        plain.session_storage = Arc::new(NoServerSessionStorage {});
+        plain.send_tls13_tickets = 0;
+        let mut http = plain.clone();
+        http.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Self { plain: Arc::new(plain), http: Arc::new(http), anchors: None })
+    }
+
     fn build(
         credentials: &Credentials,
         verifier: ClientVerifier,

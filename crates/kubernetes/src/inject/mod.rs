@@ -14,7 +14,8 @@ mod settings;
 mod sidecar;
 mod wishes;
 
-use mutua_model::Labels;
+use mutua_model::read::{InputError, manifest_file};
+use mutua_model::{Labels, MeshConfig};
 use mutua_policy::injection::{self, NotInjected, Template};
 use serde_json::{Value, json};
 
@@ -86,6 +87,8 @@ pub struct Namespace {
 pub struct Injector {
     /// The mesh's decisions.
     pub settings: Settings,
+    /// The namespace of the control plane.
+    pub istio_namespace: String,
     /// The mesh configuration.
     pub mesh: MeshFacts,
     /// A part of a pod (`metadata` and `spec`) that is laid over what the injector makes, by Kubernetes' strategic merge.
@@ -93,6 +96,19 @@ pub struct Injector {
 }
 
 impl Injector {
+    /// That of a control plane in `namespace`.
+    ///
+    /// # Errors
+    /// The template cannot be read.
+    pub fn new(settings: &Settings, namespace: &str, config: &MeshConfig) -> Result<Self, InputError> {
+        Ok(Self {
+            settings: settings.clone(),
+            istio_namespace: namespace.to_owned(),
+            mesh: MeshFacts::new(config, namespace),
+            template: settings.template.as_deref().map(manifest_file).transpose()?,
+        })
+    }
+
     /// A pod, or the template of one: `metadata` and `spec`.
     ///
     /// # Errors
@@ -132,7 +148,7 @@ impl Injector {
         let application = names(&pod["spec"], "containers");
         let rewritten = wishes.status_port.filter(|_| wishes.rewrite_probes);
         let probers = rewritten.and_then(|port| probes::rewrite(&mut pod["spec"], port));
-        let parts = Parts { settings: &self.settings, mesh: &self.mesh, wishes, ids, probers: probers.as_deref() };
+        let parts = Parts { of: self, wishes, ids, probers: probers.as_deref() };
         let mut added = json!({ "metadata": self.metadata(&pod, owner, &application), "spec": parts.spec() });
         if let Some(template) = &self.template {
             merge(&mut added, template);

@@ -1,5 +1,7 @@
 //! What a mesh decides about its sidecars once, for all pods.
 
+use std::path::PathBuf;
+
 use mutua_model::MeshConfig;
 
 /// The audience of the tokens by which pods prove their service account (Istio's).
@@ -9,13 +11,11 @@ pub const STATUS_PORT: u16 = 15020;
 
 /// The arguments of injection, the same for `mutua inject` and the webhook.
 #[derive(clap::Args, Clone, Debug)]
+#[group(id = "injection")]
 pub struct Settings {
     /// The revision of the control plane; its names end in it unless it is `default`
     #[arg(long, value_name = "NAME", default_value = mutua_policy::injection::DEFAULT_REVISION)]
     pub revision: String,
-    /// The namespace of the control plane
-    #[arg(long, value_name = "NAME", default_value = "istio-system")]
-    pub istio_namespace: String,
     /// The image of sidecar and init container
     #[arg(long, env = "MUTUA_IMAGE", value_name = "IMAGE", default_value = concat!("mutua:", env!("CARGO_PKG_VERSION")))]
     pub image: String,
@@ -33,6 +33,9 @@ pub struct Settings {
     /// sidecar.istio.io/rewriteAppHTTPProbers stands above it
     #[arg(long, value_name = "BOOL", default_value_t = true, action = clap::ArgAction::Set)]
     pub rewrite_app_http_probers: bool,
+    /// A part of a pod (metadata and spec, YAML) that is laid over the sidecar by Kubernetes' strategic merge
+    #[arg(long, value_name = "FILE")]
+    pub template: Option<PathBuf>,
 }
 
 /// What of the mesh configuration concerns a sidecar before it reaches the control plane.
@@ -44,9 +47,12 @@ pub struct MeshFacts {
     pub root_namespace: String,
 }
 
-impl From<&MeshConfig> for MeshFacts {
-    fn from(config: &MeshConfig) -> Self {
-        Self { trust_domain: config.trust_domain.clone(), root_namespace: config.root_namespace.clone() }
+impl MeshFacts {
+    /// Those of a mesh configuration, whose control plane is in `namespace`: that is the root namespace unless it says otherwise.
+    #[must_use]
+    pub fn new(config: &MeshConfig, namespace: &str) -> Self {
+        let root = if config.from.is_some() { &config.root_namespace } else { namespace };
+        Self { trust_domain: config.trust_domain.clone(), root_namespace: root.to_owned() }
     }
 }
 
@@ -61,9 +67,9 @@ impl Settings {
         }
     }
 
-    /// Where sidecars reach the control plane.
+    /// Where sidecars reach the control plane in `namespace`.
     #[must_use]
-    pub fn control_plane(&self) -> String {
-        format!("{}.{}.svc:15012", self.named("istiod"), self.istio_namespace)
+    pub fn control_plane(&self, namespace: &str) -> String {
+        format!("{}.{namespace}.svc:15012", self.named("istiod"))
     }
 }

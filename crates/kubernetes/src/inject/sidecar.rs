@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::ids::{Ids, PROXY_ID};
-use super::settings::{MeshFacts, Settings, TOKEN_AUDIENCE};
+use super::settings::{STATUS_PORT, TOKEN_AUDIENCE};
 use super::wishes::{Interception, Wishes};
-use super::{INIT, PROXY};
+use super::{INIT, Injector, PROXY};
 
 /// Readiness of the sidecar (Istio's port).
 const READINESS_PORT: u16 = 15021;
@@ -18,10 +18,8 @@ const STATE: &str = "/etc/istio/proxy";
 
 /// Everything that the parts of a sidecar are made from.
 pub struct Parts<'a> {
-    /// The mesh's decisions.
-    pub settings: &'a Settings,
-    /// The mesh configuration.
-    pub mesh: &'a MeshFacts,
+    /// Who injects: the mesh's decisions.
+    pub of: &'a Injector,
     /// The pod's wishes.
     pub wishes: &'a Wishes,
     /// User and group.
@@ -42,7 +40,7 @@ impl Parts<'_> {
             spec["initContainers"] = init.into_iter().collect();
             spec["containers"] = json!([self.proxy()]);
         }
-        let secrets: Vec<Value> = self.settings.image_pull_secret.iter().map(|name| json!({ "name": name })).collect();
+        let secrets: Vec<Value> = self.of.settings.image_pull_secret.iter().map(|name| json!({ "name": name })).collect();
         if !secrets.is_empty() {
             spec["imagePullSecrets"] = Value::Array(secrets);
         }
@@ -84,7 +82,7 @@ impl Parts<'_> {
                 "runAsGroup": 0, "runAsNonRoot": false, "runAsUser": 0,
             },
         });
-        set(&mut container, "imagePullPolicy", self.settings.image_pull_policy.as_deref());
+        set(&mut container, "imagePullPolicy", self.of.settings.image_pull_policy.as_deref());
         if !environment.is_empty() {
             container["env"] = Value::Array(environment);
         }
@@ -94,7 +92,7 @@ impl Parts<'_> {
     /// Ports that are not captured: those of the annotation, and another status port than 15020, which never is.
     fn excluded_inbound(&self) -> String {
         let asked = self.wishes.capture.iter().find_map(|one| one.strip_prefix(EXCLUDE_INBOUND));
-        let status = self.wishes.status_port.filter(|port| *port != super::settings::STATUS_PORT).map(|port| port.to_string());
+        let status = self.wishes.status_port.filter(|port| *port != STATUS_PORT).map(|port| port.to_string());
         asked.map(str::to_owned).into_iter().chain(status).collect::<Vec<_>>().join(",")
     }
 
@@ -108,7 +106,7 @@ impl Parts<'_> {
             "securityContext": self.security(),
             "volumeMounts": self.mounts(),
         });
-        set(&mut container, "imagePullPolicy", self.settings.image_pull_policy.as_deref());
+        set(&mut container, "imagePullPolicy", self.of.settings.image_pull_policy.as_deref());
         if self.wishes.native {
             container["restartPolicy"] = Value::from("Always");
         } else if self.wishes.hold {
@@ -132,14 +130,14 @@ impl Parts<'_> {
         let mut arguments: Vec<String> = vec![
             "proxy".to_owned(),
             "--workload=$(POD_NAMESPACE)/$(POD_NAME)".to_owned(),
-            format!("--control-plane={}", self.settings.control_plane()),
+            format!("--control-plane={}", self.of.settings.control_plane(&self.of.istio_namespace)),
             format!("--ca-root={ROOTS}/root-cert.pem"),
             format!("--token-file={TOKENS}/istio-token"),
             format!("--state={STATE}/state"),
-            format!("--trust-domain={}", self.mesh.trust_domain),
-            format!("--root-namespace={}", self.settings.istio_namespace),
+            format!("--trust-domain={}", self.of.mesh.trust_domain),
+            format!("--root-namespace={}", self.of.mesh.root_namespace),
         ];
-        if self.wishes.status_port.is_some_and(|port| port != super::settings::STATUS_PORT) {
+        if self.wishes.status_port.is_some_and(|port| port != STATUS_PORT) {
             arguments.push(format!("--status-port={}", self.wishes.status_port.unwrap_or_default()));
         }
         arguments.extend(self.wishes.concurrency.map(|number| format!("--concurrency={number}")));
@@ -172,7 +170,7 @@ impl Parts<'_> {
     }
 
     fn image(&self) -> &str {
-        self.wishes.image.as_deref().unwrap_or(&self.settings.image)
+        self.wishes.image.as_deref().unwrap_or(&self.of.settings.image)
     }
 
     fn resources(&self) -> Value {

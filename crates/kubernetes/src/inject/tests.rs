@@ -6,6 +6,8 @@ use super::*;
 
 #[derive(clap::Parser)]
 struct Command {
+    #[arg(long, default_value = "istio-system")]
+    istio_namespace: String,
     #[command(flatten)]
     settings: Settings,
 }
@@ -15,7 +17,8 @@ fn settings(arguments: &[&str]) -> Settings {
 }
 
 fn injector(arguments: &[&str]) -> Injector {
-    Injector { settings: settings(arguments), mesh: MeshFacts::from(&MeshConfig::default()), template: None }
+    let Command { istio_namespace, settings } = Command::try_parse_from(["inject"].iter().chain(arguments)).expect("arguments");
+    Injector::new(&settings, &istio_namespace, &MeshConfig::default()).expect("no template")
 }
 
 fn namespace(labels: &[(&str, &str)]) -> Namespace {

@@ -27,6 +27,10 @@ const fn in_group(group: &'static str, versions: &'static [&'static str], kind: 
     KindInfo { group, versions, kind, plural, namespaced: true }
 }
 
+const fn of_cluster(group: &'static str, kind: &'static str, plural: &'static str) -> KindInfo {
+    KindInfo { group, versions: &["v1"], kind, plural, namespaced: false }
+}
+
 const NETWORKING: &[&str] = &["v1", "v1beta1", "v1alpha3"];
 
 /// All of them.
@@ -46,6 +50,8 @@ pub const KINDS: &[KindInfo] = &[
         plural: "tokenreviews",
         namespaced: false,
     },
+    of_cluster("admissionregistration.k8s.io", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations"),
+    of_cluster("admissionregistration.k8s.io", "ValidatingWebhookConfiguration", "validatingwebhookconfigurations"),
     in_group("security.istio.io", &["v1", "v1beta1"], "PeerAuthentication", "peerauthentications"),
     in_group("security.istio.io", &["v1", "v1beta1"], "AuthorizationPolicy", "authorizationpolicies"),
     in_group("security.istio.io", &["v1", "v1beta1"], "RequestAuthentication", "requestauthentications"),
