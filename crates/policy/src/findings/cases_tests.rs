@@ -160,6 +160,14 @@ fn istioctl() -> Vec<Row> {
     let own = "AuthorizationPolicy bar/a";
     let whole = |namespace: &str| object("AuthorizationPolicy", "security.istio.io/v1", namespace, "a", "{rules: [{}]}");
     let subset = |version: &str| rule("bar", "r", &format!("{{host: web, subsets: [{{name: v, labels: {{app: {version}}}}}]}}"));
+    let wild = object(
+        "ServiceEntry",
+        "networking.istio.io/v1",
+        "bar",
+        "e",
+        "{hosts: ['*.example.com'], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}], endpoints: [{address: 10.9.0.1, labels: {app: vm}}]}",
+    );
+    let of_wild = |app: &str| wild.clone() + &subset(app).replace("host: web,", "host: api.example.com,");
     vec![
         (
             "IST0101",
@@ -168,12 +176,20 @@ fn istioctl() -> Vec<Row> {
             from("namespaces: [nowhere]"),
             from("namespaces: [\"fo*\"]"),
         ),
+        (
+            "IST0101",
+            "Sidecar bar/a",
+            "spec/workloadSelector/labels",
+            sidecar("a", &ALL.replace("{egress", "{workloadSelector: {labels: {app: none}}, egress")),
+            sidecar("a", &ALL.replace("{egress", "{workloadSelector: {labels: {app: web}}, egress")),
+        ),
         ("IST0127", own, "spec/selector", from(principals).replace("app: web", "app: none"), from(principals)),
         ("IST0127", own, "spec/selector", authorization("{}").replace("app: web", "app: old"), authorization("{}")),
         ("IST0127", "AuthorizationPolicy baz/a", "metadata/namespace", whole("baz"), whole("foo")),
         ("IST0173", "DestinationRule bar/r", "spec/subsets[0]/labels", subset("none"), subset("web")),
         ("MUT0032", "DestinationRule bar/r", "spec/subsets[0]/labels", subset("sleep"), subset("web")),
         ("IST0173", "DestinationRule bar/r", "spec/subsets[0]/labels", subset("none"), subset("sleep")),
+        ("IST0173", "DestinationRule bar/r", "spec/subsets[0]/labels", of_wild("none"), of_wild("vm")),
         ("IST0174", "DestinationRule bar/r", "spec/host", rule("bar", "r", "{host: web.bar}"), rule("bar", "r", "{host: web}")),
     ]
 }

@@ -127,6 +127,11 @@ impl<'m> Index<'m> {
         self.inhabited.contains(namespace)
     }
 
+    /// Whether any namespace has workloads.
+    pub(super) fn has_any_workloads(&self) -> bool {
+        !self.workloads.is_empty()
+    }
+
     /// Whether a namespace has workloads of the mesh.
     pub(super) fn has_mesh_workloads(&self, namespace: &str) -> bool {
         self.meshed.contains(namespace)

@@ -25,7 +25,7 @@ mod fixes;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use mutua_model::read::Loaded;
@@ -101,14 +101,27 @@ pub fn analyze(engine: &Engine, asked: &Asked) -> Vec<Finding> {
 #[must_use]
 pub fn analyze_loaded(loaded: &Loaded, asked: &Asked) -> Vec<Finding> {
     let mut all = analyze(&Engine::new(Arc::new(loaded.mesh.clone())), asked);
-    let by_itself = schema::findings(&loaded.diagnostics);
+    let mut by_itself = schema::findings(&loaded.diagnostics);
+    let annotated = annotated(&loaded.mesh);
+    by_itself.retain(|one| !annotated.get(&one.object).is_some_and(|meta| silenced(meta, one.code)));
     // Of an object that is invalid, what was understood says little.
-    let invalid: HashSet<&str> = by_itself.iter().filter(|one| one.code == "IST0106").map(|one| one.object.as_str()).collect();
-    all.retain(|one| !one.code.starts_with("MUT") || !invalid.contains(one.object.as_str()));
+    let invalid: HashSet<String> = loaded.errors().filter_map(|one| Some(one.object.as_ref()?.to_string())).collect();
+    all.retain(|one| !one.code.starts_with("MUT") || !invalid.contains(&one.object));
     let known: HashSet<_> = all.iter().map(|one| (one.code, one.object.clone(), one.path.clone())).collect();
     all.extend(by_itself.into_iter().filter(|one| !known.contains(&(one.code, one.object.clone(), one.path.clone()))));
     all.sort();
     all
+}
+
+/// The objects that silence findings, by their names.
+fn annotated(mesh: &Mesh) -> HashMap<String, &Meta> {
+    let policies = mesh.peer_authentications.iter().map(|one| &one.meta);
+    let rules = mesh.destination_rules.iter().map(|one| &one.meta);
+    let registry = mesh.service_entries.iter().map(|one| &one.meta).chain(mesh.workload_entries.iter().map(|one| &one.meta));
+    let others = mesh.sidecars.iter().map(|one| &one.meta).chain(mesh.unenforced.iter().map(|one| &one.meta));
+    let all = policies.chain(rules).chain(registry).chain(others);
+    let silencing = all.filter(|meta| [IGNORE, SUPPRESS].iter().any(|name| meta.annotations.contains_key(*name)));
+    silencing.map(|meta| (meta.object.to_string(), meta)).collect()
 }
 
 /// Leaves out ours where Kiali's code says the same of the same field.

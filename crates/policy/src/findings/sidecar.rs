@@ -11,7 +11,7 @@ use super::peer::shown;
 
 const SELECTOR: &str = "spec/workloadSelector";
 
-/// KIA0002, KIA0003 and KIA0004.
+/// KIA0002, KIA0003, KIA0004 and IST0101.
 pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
     let mut sidecars: Vec<&Sidecar> = index.mesh.sidecars.iter().map(AsRef::as_ref).collect();
     sidecars.sort_by(|a, b| a.meta.age_order().cmp(&b.meta.age_order()));
@@ -23,7 +23,7 @@ pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
         if selector.is_empty() {
             wide.entry(namespace).or_default().push(sidecar);
         } else if index.selected(namespace, selector).is_empty() {
-            nothing_selected(sidecar, selector, out);
+            nothing_selected(index, sidecar, selector, out);
         }
     }
     for (namespace, list) in wide.into_iter().filter(|(_, list)| list.len() > 1) {
@@ -47,8 +47,12 @@ pub(super) fn check(index: &Index<'_>, out: &mut Findings) {
     }
 }
 
-fn nothing_selected(sidecar: &Sidecar, selector: &Labels, out: &mut Findings) {
+/// KIA0004 and IST0101. Of an input without any workload the latter says nothing: the pods stand elsewhere.
+fn nothing_selected(index: &Index<'_>, sidecar: &Sidecar, selector: &Labels, out: &mut Findings) {
     let message = format!("no workload of namespace {} has the labels {}", sidecar.meta.namespace(), shown(selector));
     let fix = "write labels that the pods have".to_owned();
+    if index.has_any_workloads() {
+        out.add("IST0101", &sidecar.meta, "spec/workloadSelector/labels", message.clone(), fix.clone());
+    }
     out.add("KIA0004", &sidecar.meta, "spec/workloadSelector/labels", message, fix);
 }

@@ -287,6 +287,16 @@ fn an_annotation_silences_all_or_the_listed_codes() {
     assert_eq!(suppressed("IST0174, IST0129"), ["IST0128"]);
     assert!(suppressed("IST0128").is_empty() && suppressed("*").is_empty());
     assert!(silenced("").is_empty());
+    let by_itself = |annotation: &str, mode: &str| {
+        let text = format!(
+            "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {{name: a, namespace: bar, annotations: {{{annotation}}}}}\nspec: {{selector: {{}}, mtls: {{mode: {mode}}}}}\n"
+        );
+        let loaded = mutua_model::read::Inputs::from_texts([("a.yaml", text)]).load().unwrap();
+        super::analyze_loaded(&loaded, &super::Asked::default()).into_iter().map(|one| one.code).collect::<Vec<_>>()
+    };
+    assert_eq!(by_itself("galley.istio.io/analyze-suppress: IST0101", "STRCT"), ["IST0106", "IST0133"]);
+    assert_eq!(by_itself("galley.istio.io/analyze-suppress: IST0106", "STRCT"), ["IST0133"]);
+    assert_eq!(by_itself("kiali.io/ignore-validations: IST0133", "STRICT"), [""; 0]);
     assert_eq!(silenced("KIA0003, KIA0004"), ["MUT0002"]);
 }
 

@@ -38,6 +38,9 @@ pub fn check(spec: &Field<'_>, report: &mut Report) {
     check_action(spec, action, report);
     for rule in spec.get("rules").items() {
         check_rule(&rule, action == "CUSTOM", report);
+        if action == "DENY" && is_of_http_alone(&rule) {
+            rule.warning(report, DENIES_TCP);
+        }
     }
 }
 
@@ -61,7 +64,8 @@ fn check_target(target: &Field<'_>, report: &mut Report) {
 
 fn check_action(spec: &Field<'_>, action: &str, report: &mut Report) {
     let (rules, provider) = (spec.get("rules"), spec.get("provider"));
-    if matches!(action, "CUSTOM" | "DENY") && !rules.is_given() {
+    // An empty list is none: what reaches Istio does not tell them apart.
+    if matches!(action, "CUSTOM" | "DENY") && rules.is_empty() {
         let text = "action without `rules` is meaningless as it will never be triggered, add an empty rule `{}` if you want it be \
                     triggered for every request";
         spec.error(report, format!("{action} {text}"));
@@ -72,6 +76,36 @@ fn check_action(spec: &Field<'_>, action: &str, report: &mut Report) {
         provider.error(report, format!("`provider` must not be with non CUSTOM action, found {action}"));
     }
 }
+
+const DENIES_TCP: &str = "configured AuthorizationPolicy will deny all traffic to TCP ports under its scope due to the use of \
+                          only HTTP attributes in a DENY rule; it is recommended to explicitly specify the port";
+
+/// Whether a rule names only what HTTP requests have.
+fn is_of_http_alone(rule: &Field<'_>) -> bool {
+    let below = |list: &str, name: &str| -> Vec<_> {
+        rule.get(list).items().map(|item| item.get(name)).filter(Field::is_given).collect()
+    };
+    let (sources, operations) = (below("from", "source"), below("to", "operation"));
+    let any =
+        |fields: &[Field<'_>], names: &[&str]| fields.iter().any(|field| names.iter().any(|name| !field.get(name).is_empty()));
+    let from_tcp = any(&sources, OF_CONNECTIONS);
+    let to_tcp = any(&operations, &["ports", "notPorts"]);
+    if operations.is_empty() { !sources.is_empty() && !from_tcp } else { !to_tcp }
+}
+
+/// Source fields that connections have without HTTP; Istio counts no others.
+const OF_CONNECTIONS: &[&str] = &[
+    "principals",
+    "notPrincipals",
+    "namespaces",
+    "notNamespaces",
+    "ipBlocks",
+    "notIpBlocks",
+    "remoteIpBlocks",
+    "notRemoteIpBlocks",
+    "serviceAccounts",
+    "notServiceAccounts",
+];
 
 fn check_rule(rule: &Field<'_>, custom: bool, report: &mut Report) {
     if rule.is_null() {

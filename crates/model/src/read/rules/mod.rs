@@ -34,7 +34,7 @@ pub fn check_object(kind: Kind, node: &Node, report: &mut Report) {
     match kind {
         Kind::PeerAuthentication => peer_authentication::check(&spec, report),
         Kind::DestinationRule => destination_rule::check(&spec, report),
-        Kind::ServiceEntry => service_entry::check(&spec, report),
+        Kind::ServiceEntry => service_entry::check(&spec, &Field::root(node).get("metadata").get("labels"), report),
         Kind::WorkloadEntry => workload::check_entry(&spec, report),
         Kind::WorkloadGroup => workload::check_group(&spec, report),
         Kind::Sidecar => sidecar::check(&spec, report),

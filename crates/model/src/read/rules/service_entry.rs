@@ -8,8 +8,8 @@ use super::workload::{self, Addresses};
 use super::{names, selector};
 use crate::read::report::Report;
 
-/// Checks a `spec`.
-pub fn check(spec: &Field<'_>, report: &mut Report) {
+/// Checks a `spec`, of an object with these labels.
+pub fn check(spec: &Field<'_>, labels: &Field<'_>, report: &mut Report) {
     let namespace = report.namespace().to_owned();
     let selects = spec.get("workloadSelector");
     selector::check(&selects, "labels", ("service entry: ", ", will be applied to all services in namespace"), report);
@@ -23,6 +23,10 @@ pub fn check(spec: &Field<'_>, report: &mut Report) {
     hosts(&spec.get("hosts"), resolution, report);
     addresses(&spec.get("addresses"), resolution, report);
     let ports = ports(&spec.get("ports"), report);
+    let allocated = resolution != "NONE" && !labels.get(ALLOCATE).text().eq_ignore_ascii_case("false");
+    if !allocated && spec.get("addresses").is_empty() {
+        without_addresses(spec, report);
+    }
     match resolution {
         "NONE" => without_resolution(spec, report),
         "STATIC" => endpoints(&spec.get("endpoints"), &ports, Addresses::Ip, report),
@@ -85,6 +89,17 @@ fn ports<'a>(ports: &Field<'a>, report: &mut Report) -> BTreeSet<&'a str> {
     }
     names
 }
+
+/// Connections to a port of plain TCP are told apart by address alone.
+fn without_addresses(spec: &Field<'_>, report: &mut Report) {
+    for port in spec.get("ports").items().filter(|port| !port.is_null() && matches!(port.get("protocol").text(), "" | "TCP")) {
+        let text = "addresses are required for ports serving TCP (or unset) protocol when IP Autoallocation is not enabled";
+        port.warning(report, text);
+    }
+}
+
+/// The label that says whether a host without addresses is given some.
+const ALLOCATE: &str = "networking.istio.io/enable-autoallocate-ip";
 
 fn endpoints(endpoints: &Field<'_>, ports: &BTreeSet<&str>, allowed: Addresses, report: &mut Report) {
     for endpoint in endpoints.items() {

@@ -438,7 +438,7 @@ fn authorization_policy() {
                 "spec/rules[0]/when[0]: at least one of `values` or `notValues` must be set for key source.principal",
             ),
             (
-                "{action: DENY}",
+                "{action: DENY, rules: []}",
                 "spec: DENY action without `rules` is meaningless as it will never be triggered, add an empty rule `{}` if you want it \
                  be triggered for every request",
             ),
@@ -534,6 +534,49 @@ fn the_config_map_is_checked_where_it_stands() {
             (8, 16, "data/mesh/meshMTLS/ecdhCurves", Severity::Error),
         ]
     );
+}
+
+#[test]
+fn a_policy_that_denies_by_http_alone_denies_connections_too() {
+    let warned = |action: &str, rules: &str| {
+        let found = warnings("AuthorizationPolicy", &format!("{{action: {action}, rules: [{rules}]}}"));
+        found.into_iter().filter(|text| text.contains("will deny all traffic to TCP ports")).count()
+    };
+    let http = "to: [{operation: {methods: [GET]}}]";
+    let by_port = "to: [{operation: {methods: [GET], ports: ['80']}}]";
+    let token = "from: [{source: {requestPrincipals: ['*']}}]";
+    let peer = "from: [{source: {principals: [a]}}]";
+    let denied: Vec<_> = [http, by_port, token, peer, "when: [{key: source.ip, values: [10.0.0.1]}]"]
+        .iter()
+        .map(|rule| warned("DENY", &format!("{{{rule}}}")))
+        .collect();
+    assert_eq!(denied, [1, 0, 1, 0, 0]);
+    // An operation without ports is of HTTP, whoever calls; with ports, or beside none, the source counts.
+    let both: Vec<_> = [(peer, http), (token, by_port), (peer, by_port)]
+        .iter()
+        .map(|(from, to)| warned("DENY", &format!("{{{from}, {to}}}")))
+        .collect();
+    assert_eq!(both, [1, 0, 0]);
+    assert_eq!((warned("DENY", "{}"), warned("ALLOW", &format!("{{{http}}}"))), (0, 0));
+}
+
+#[test]
+fn a_host_of_plain_tcp_without_addresses_is_warned_about_where_none_are_given_to_it() {
+    let said = |labels: &str, spec: &str| {
+        let text = format!(
+            "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: x, namespace: bar, labels: {{{labels}}}}}\nspec: {{hosts: [a.example], {spec}}}\n"
+        );
+        let loaded = Inputs::from_texts([("a.yaml", text)]).load().unwrap();
+        assert!(loaded.is_valid(), "{loaded:?}");
+        loaded.warnings().map(|one| format!("{}: {}", one.path, one.message)).collect::<Vec<_>>()
+    };
+    let tcp = "ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: t, protocol: TCP}]";
+    let text =
+        "spec/ports[1]: addresses are required for ports serving TCP (or unset) protocol when IP Autoallocation is not enabled";
+    assert_eq!(said("", &format!("{tcp}, resolution: NONE")), [text]);
+    assert_eq!(said("", &format!("{tcp}, resolution: DNS")), [""; 0]);
+    assert_eq!(said("networking.istio.io/enable-autoallocate-ip: 'False'", &format!("{tcp}, resolution: DNS")), [text]);
+    assert_eq!(said("", &format!("{tcp}, resolution: NONE, addresses: [10.0.0.1]")), [""; 0]);
 }
 
 #[test]

@@ -8,15 +8,15 @@ pub(super) const CODES: &[Code] = &[
     code(
         "IST0101",
         Error,
-        "A namespace that is named does not exist",
-        "An AuthorizationPolicy compares with a namespace that nothing of the input is in.",
-        "Correct the name.",
+        "Something that is named does not exist",
+        "An AuthorizationPolicy compares with a namespace that nothing of the input is in, or a Sidecar selects labels that no workload of its namespace has.",
+        "Correct the name, or the labels.",
     ),
     code(
         "IST0106",
         Error,
         "The resource is invalid",
-        "Istio's schema or its rules for one resource refuse it; the message is Istio's own where it has one.",
+        "Istio's schema or its rules for one resource refuse it; the message is Istio's own where it has one. A kind or API version of Istio that is misspelt counts too: its author believes that it is in force.",
         "Correct the field; `mutua validate` shows the line.",
     ),
     code(

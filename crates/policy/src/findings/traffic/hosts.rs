@@ -6,17 +6,22 @@ use crate::engine::Engine;
 use crate::findings::Findings;
 use crate::findings::index::Index;
 use crate::host;
+use crate::service::Service;
 
 /// IST0173, IST0174 and MUT0032.
 pub(super) fn check((engine, index): (&Engine, &Index<'_>), rule: &DestinationRule, covered: &[usize], out: &mut Findings) {
-    if covered.is_empty() {
-        unknown(engine, rule, out);
+    // A rule for one name of a wildcard service is for no service, and istioctl holds its subsets against that one.
+    let of: Vec<&Service> = match covered {
+        [] => unknown(engine, rule, out),
+        _ => covered.iter().map(|at| &engine.services[*at]).collect(),
+    };
+    if of.is_empty() {
         return;
     }
     for (at, subset) in rule.subsets.iter().enumerate().filter(|(_, subset)| !subset.labels.is_empty()) {
-        let selected = covered
+        let selected = of
             .iter()
-            .flat_map(|at| &engine.services[*at].endpoints)
+            .flat_map(|service| &service.endpoints)
             .any(|endpoint| subset.labels.iter().all(|(key, value)| endpoint.labels.get(key) == Some(value)));
         if !selected {
             let shown = crate::findings::peer::shown(&subset.labels);
@@ -35,20 +40,21 @@ pub(super) fn check((engine, index): (&Engine, &Index<'_>), rule: &DestinationRu
     }
 }
 
-/// IST0174. Without any service in the input nothing can be said, and wildcards may be meant for services to come.
-fn unknown(engine: &Engine, rule: &DestinationRule, out: &mut Findings) {
+/// IST0174; returns the wildcard services that the host belongs to. Without any service in the input nothing can be said,
+/// and wildcards may be meant for services to come.
+fn unknown<'e>(engine: &'e Engine, rule: &DestinationRule, out: &mut Findings) -> Vec<&'e Service> {
     let mesh = engine.mesh();
     let nothing_known = mesh.services.is_empty() && mesh.service_entries.is_empty();
     if nothing_known || host::is_wildcard(&rule.host) || rule.host.parse::<std::net::IpAddr>().is_ok() {
-        return;
+        return Vec::new();
     }
     let domain = &mesh.config.cluster_domain;
     let full = host::resolve_short(&rule.host, rule.meta.namespace(), domain);
     let named = mesh.services.iter().any(|one| full == format!("{}.{}.svc.{domain}", one.meta.name(), one.meta.namespace()));
     // Every cluster has the API server's.
-    let known = named || full == format!("kubernetes.default.svc.{domain}") || !engine.services_covering(&full).is_empty();
-    if known {
-        return;
+    let wild = engine.services_covering(&full);
+    if named || full == format!("kubernetes.default.svc.{domain}") || !wild.is_empty() {
+        return wild;
     }
     let message = format!("no service has the host {full}, so this rule does nothing");
     let parts: Vec<&str> = rule.host.split('.').collect();
@@ -57,4 +63,5 @@ fn unknown(engine: &Engine, rule: &DestinationRule, out: &mut Findings) {
         _ => format!("write the full name of a service, like {}.NAMESPACE.svc.{domain}", parts[0]),
     };
     out.add("IST0174", &rule.meta, "spec/host", message, fix);
+    Vec::new()
 }
