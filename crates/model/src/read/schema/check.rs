@@ -65,8 +65,7 @@ impl Checker<'_> {
         match holds {
             Type::Object(schema) => self.object(schema, node, key),
             Type::List(of, most) => self.list(of, *most, node, at),
-            Type::Map(of) => self.map(of, node, at),
-            Type::Any => {}
+            Type::Map(of, most) => self.map((of, *most), node, at),
             scalar => {
                 if let Some(message) = problem(scalar, node) {
                     self.error(at, message);
@@ -119,10 +118,13 @@ impl Checker<'_> {
         }
     }
 
-    fn map(&mut self, of: &'static Type, node: &Node, at: At) {
+    fn map(&mut self, (of, most): (&'static Type, usize), node: &Node, at: At) {
         let Value::Map(entries) = &node.value else {
             return self.error(at, format!("found {}; allowed: a mapping", node.describe()));
         };
+        if entries.len() > most {
+            self.error(at, format!("Too many: {}: must have at most {most} items", entries.len()));
+        }
         for entry in entries {
             // Kubernetes drops a null where a structure could stand.
             if entry.node.is_null() && matches!(of, Type::Object(_)) {
@@ -145,6 +147,8 @@ fn problem(holds: &Type, node: &Node) -> Option<String> {
     let found = |allowed: &str| Some(format!("found {}; allowed: {allowed}", node.describe()));
     match holds {
         Type::Text(most) => text_problem(*most, node),
+        Type::Filled(_) if node.text() == Some("") => Some("must not be empty (should be at least 1 chars long)".to_owned()),
+        Type::Filled(most) => text_problem(*most, node),
         Type::Words(words) => words_problem(words, node),
         Type::Boolean if node.boolean().is_none() => found("true, false"),
         Type::Integer(least, most) if !node.integer().is_some_and(|number| (*least..=*most).contains(&number)) => {
@@ -155,6 +159,9 @@ fn problem(holds: &Type, node: &Node) -> Option<String> {
             Some(number) => Some(format!("port must be between 1-65535; found {number}")),
             None => found("a port, 1 to 65535"),
         },
+        Type::NumberOrName if node.text().is_none() || node.is_bare_boolean_or_number() && node.integer().is_none() => {
+            found("an integer or a string")
+        }
         Type::Number(least, most) if !node.number().is_some_and(|number| (*least..=*most).contains(&number)) => {
             found(&range("a number", *least, *most))
         }

@@ -88,7 +88,7 @@ fn wrong_types_are_named_with_what_was_found() {
         ("{retryBudget: {percent: 101}}", "retryBudget/percent: found number 101; allowed: a number from 0 to 100"),
         (
             "{loadBalancer: {simple: RANDOM, consistentHash: {useSourceIp: true}}}",
-            "loadBalancer: only one of `simple`, `consistentHash` can be set",
+            "loadBalancer: only one of `simple`, `consistentHash`, `backendUtilization` can be set",
         ),
         ("{loadBalancer: {warmup: {}}}", "loadBalancer/warmup/duration: Required value: `duration` must be given"),
         ("{tunnel: {targetPort: 80}}", "tunnel/targetHost: Required value: `targetHost` must be given"),
@@ -178,7 +178,7 @@ fn the_tables_are_sound() {
         for (index, field) in object.fields.iter().enumerate() {
             assert!(object.fields[..index].iter().all(|other| other.name != field.name), "{} is twice", field.name);
             let mut holds = &field.holds;
-            while let Type::List(of, _) | Type::Map(of) = holds {
+            while let Type::List(of, _) | Type::Map(of, _) = holds {
                 holds = of;
             }
             if let Type::Object(below) = holds {
@@ -202,6 +202,44 @@ fn a_text_of_nothing_but_mistakes_gets_a_bounded_answer() {
     let found = errors("PeerAuthentication", &spec);
     assert_eq!(found.len(), 101);
     assert!(found.iter().any(|error| error.contains("more than 100 findings on this object")));
+}
+
+/// Constraints of the CustomResourceDefinitions, each with a value just inside it.
+#[test]
+fn bounds_of_mappings_empty_texts_and_alternatives_are_those_of_the_definitions() {
+    let many = |number: usize, value: &str| (0..number).map(|at| format!("k{at}: {value}, ")).collect::<String>();
+    for (kind, fine, wrong, at) in [
+        ("Sidecar", many(256, "a"), many(257, "a"), "workloadSelector: {labels: {@}}\negress: [{hosts: ['./*']}]"),
+        ("PeerAuthentication", many(4096, "a"), many(4097, "a"), "selector: {matchLabels: {@}}"),
+        ("WorkloadEntry", many(128, "1"), many(129, "1"), "address: 1.2.3.4\nports: {@}"),
+        ("WorkloadGroup", "a".into(), "''".into(), "template: {}\nprobe: {exec: {command: [@]}}"),
+        ("AuthorizationPolicy", "Service".into(), "''".into(), "targetRefs: [{name: x, kind: @}]"),
+        ("Istio", "pem: a".into(), "pem: a, spiffeBundleUrl: b".into(), "values: {meshConfig: {caCertificates: [{@}]}}"),
+        ("Istio", "{}".into(), "[]".into(), "values: {meshConfig: {extensionProviders: [{name: a, prometheus: @}]}}"),
+        (
+            "Istio",
+            "prometheus: {}".into(),
+            "prometheus: {}, stackdriver: {}".into(),
+            "values: {meshConfig: {extensionProviders: [{name: a, @}]}}",
+        ),
+        ("Istio", "http".into(), "1.5".into(), "values: {meshConfig: {defaultConfig: {readinessProbe: {tcpSocket: {port: @}}}}}"),
+        ("Istio", "80".into(), "true".into(), "values: {meshConfig: {defaultConfig: {readinessProbe: {tcpSocket: {port: @}}}}}"),
+        (
+            "DestinationRule",
+            "errorUtilizationPenaltyPercent: 1".into(),
+            "penalty: 1".into(),
+            "host: a.b\ntrafficPolicy: {loadBalancer: {backendUtilization: {@}}}",
+        ),
+        (
+            "DestinationRule",
+            "".into(),
+            "simple: RANDOM".into(),
+            "host: a.b\ntrafficPolicy: {loadBalancer: {backendUtilization: {}, @}}",
+        ),
+    ] {
+        assert_eq!(errors(kind, &at.replace('@', &fine)), [""; 0], "{kind}: {at}");
+        assert_eq!(errors(kind, &at.replace('@', &wrong)).len(), 1, "{kind}: {at}: {:?}", errors(kind, &at.replace('@', &wrong)));
+    }
 }
 
 proptest! {

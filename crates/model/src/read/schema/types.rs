@@ -5,6 +5,8 @@
 pub enum Type {
     /// A string of at most so many characters.
     Text(usize),
+    /// A string of at least one character and at most so many.
+    Filled(usize),
     /// One of these strings.
     Words(&'static [&'static str]),
     /// A boolean.
@@ -13,18 +15,18 @@ pub enum Type {
     Integer(i64, i64),
     /// A port: 1 to 65535.
     Port,
+    /// An integer or a string: a port by its number or name.
+    NumberOrName,
     /// A number of this range.
     Number(f64, f64),
     /// A duration (`10s`, `1h30m`), and the smallest allowed, in milliseconds.
     Duration(u64),
     /// A list of at most so many.
     List(&'static Type, usize),
-    /// A mapping with keys of the user's choice.
-    Map(&'static Type),
+    /// A mapping with at most so many keys of the user's choice.
+    Map(&'static Type, usize),
     /// A mapping with known fields.
     Object(&'static Object),
-    /// Anything.
-    Any,
 }
 
 /// The fields of a mapping.
@@ -95,7 +97,9 @@ pub const TEXT: Type = Type::Text(usize::MAX);
 /// A list of strings.
 pub const TEXTS: Type = Type::List(&TEXT, usize::MAX);
 /// A mapping of strings.
-pub const LABELS: Type = Type::Map(&TEXT);
+pub const LABELS: Type = Type::Map(&TEXT, usize::MAX);
+/// A message without fields.
+pub const EMPTY: Object = Object::open(&[]);
 /// `true` or `false`.
 pub const BOOLEAN: Type = Type::Boolean;
 /// `int32`.

@@ -13,7 +13,8 @@ const CA: Object = Object::of(&[
 ]);
 
 const CA_CERTIFICATES: Object =
-    Object::of(&[field("certSigners", TEXTS), field("pem", TEXT), field("spiffeBundleUrl", TEXT), field("trustDomains", TEXTS)]);
+    Object::of(&[field("certSigners", TEXTS), field("pem", TEXT), field("spiffeBundleUrl", TEXT), field("trustDomains", TEXTS)])
+        .one_of(&[&["pem", "spiffeBundleUrl"]]);
 
 const CERTIFICATES: Object = Object::of(&[field("dnsNames", TEXTS), field("secretName", TEXT)]);
 

@@ -67,7 +67,7 @@ const OUTBOUND_TRAFFIC_POLICY: Object =
     Object::of(&[field("egressProxy", object(&EGRESS_PROXY)), field("mode", Type::Words(&["REGISTRY_ONLY", "ALLOW_ANY"]))]);
 
 /// `WorkloadSelector` with `labels`.
-pub const LABEL_SELECTOR: Object = Object::of(&[field("labels", Type::Map(&Type::Text(63)))]);
+pub const LABEL_SELECTOR: Object = Object::of(&[field("labels", Type::Map(&Type::Text(63), 256))]);
 
 /// `Sidecar.spec`.
 pub const SIDECAR: Object = Object::of(&[

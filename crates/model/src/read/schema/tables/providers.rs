@@ -1,6 +1,8 @@
 //! `MeshConfig.extensionProviders`.
 
-use super::super::types::{BOOLEAN, DURATION, INT32, INT64, LABELS, Object, TEXT, TEXTS, Type, field, list, object, required};
+use super::super::types::{
+    BOOLEAN, DURATION, EMPTY, INT32, INT64, LABELS, Object, TEXT, TEXTS, Type, field, list, object, required,
+};
 
 const DATADOG: Object = Object::of(&[field("maxTagLength", INT32), required("port", INT32), required("service", TEXT)]);
 
@@ -34,7 +36,7 @@ const ENVOY_EXT_AUTHZ_HTTP: Object = Object::of(&[
     field("timeout", DURATION),
 ]);
 
-const LOG_FORMAT: Object = Object::of(&[field("labels", LABELS), field("text", TEXT)]);
+const LOG_FORMAT: Object = Object::of(&[field("labels", LABELS), field("text", TEXT)]).one_of(&[&["text", "labels"]]);
 
 const ENVOY_FILE_ACCESS_LOG: Object =
     Object::of(&[field("logFormat", object(&LOG_FORMAT)), field("omitEmptyValues", BOOLEAN), field("path", TEXT)]);
@@ -73,7 +75,8 @@ const OPENCENSUS: Object = Object::of(&[
     required("service", TEXT),
 ]);
 
-const HEADERS: Object = Object::of(&[field("envName", TEXT), required("name", TEXT), field("value", TEXT)]);
+const HEADERS: Object =
+    Object::of(&[field("envName", TEXT), required("name", TEXT), field("value", TEXT)]).one_of(&[&["value", "envName"]]);
 
 const HTTP_EXPORT: Object =
     Object::of(&[field("headers", list(&object(&HEADERS))), required("path", TEXT), field("timeout", DURATION)]);
@@ -90,7 +93,7 @@ const DYNATRACE_SAMPLER: Object = Object::of(&[
 
 const GRPC_EXPORT: Object = Object::of(&[field("initialMetadata", list(&object(&HEADERS))), field("timeout", DURATION)]);
 
-const RESOURCE_DETECTORS: Object = Object::of(&[field("dynatrace", Type::Any), field("environment", Type::Any)]);
+const RESOURCE_DETECTORS: Object = Object::of(&[field("dynatrace", object(&EMPTY)), field("environment", object(&EMPTY))]);
 
 const OPENTELEMETRY: Object = Object::of(&[
     field("dynatraceSampler", object(&DYNATRACE_SAMPLER)),
@@ -142,9 +145,26 @@ pub const EXTENSION_PROVIDERS: Object = Object::of(&[
     required("name", TEXT),
     field("opencensus", object(&OPENCENSUS)),
     field("opentelemetry", object(&OPENTELEMETRY)),
-    field("prometheus", Type::Any),
+    field("prometheus", object(&EMPTY)),
     field("sds", object(&SDS)),
     field("skywalking", object(&SKYWALKING)),
     field("stackdriver", object(&STACKDRIVER)),
     field("zipkin", object(&ZIPKIN)),
-]);
+])
+.one_of(&[&[
+    "envoyExtAuthzHttp",
+    "envoyExtAuthzGrpc",
+    "zipkin",
+    "lightstep",
+    "datadog",
+    "stackdriver",
+    "opencensus",
+    "skywalking",
+    "opentelemetry",
+    "prometheus",
+    "envoyFileAccessLog",
+    "envoyHttpAls",
+    "envoyTcpAls",
+    "envoyOtelAls",
+    "sds",
+]]);

@@ -1,7 +1,7 @@
 //! `ProxyConfig`: `MeshConfig.defaultConfig`.
 
 use super::super::types::{
-    BOOLEAN, DURATION, INT32, INT64, LABELS, NUMBER, Object, TEXT, TEXTS, Type, field, list, object, required,
+    BOOLEAN, DURATION, EMPTY, INT32, INT64, LABELS, NUMBER, Object, TEXT, TEXTS, Type, field, list, object, required,
 };
 use super::traffic::TLS;
 
@@ -55,14 +55,15 @@ const GATEWAY_TOPOLOGY: Object = Object::of(&[
         Type::Words(&["UNDEFINED", "SANITIZE", "FORWARD_ONLY", "APPEND_FORWARD", "SANITIZE_SET", "ALWAYS_FORWARD_ONLY"]),
     ),
     field("numTrustedProxies", INT32),
-    field("proxyProtocol", Type::Any),
+    field("proxyProtocol", object(&EMPTY)),
 ]);
 
 const IMAGE: Object = Object::of(&[field("imageType", TEXT)]);
 
 const CRYPTOMB: Object = Object::of(&[field("fallback", BOOLEAN), field("pollDelay", DURATION)]);
 
-const PRIVATE_KEY_PROVIDER: Object = Object::of(&[field("cryptomb", object(&CRYPTOMB)), field("qat", object(&CRYPTOMB))]);
+const PRIVATE_KEY_PROVIDER: Object =
+    Object::of(&[field("cryptomb", object(&CRYPTOMB)), field("qat", object(&CRYPTOMB))]).one_of(&[&["cryptomb", "qat"]]);
 
 const ATTEMPT_COUNT: Object = Object::of(&[field("disabled", BOOLEAN)]);
 
@@ -109,11 +110,11 @@ const HTTP_GET: Object = Object::of(&[
     field("host", TEXT),
     field("httpHeaders", list(&object(&HTTP_HEADERS))),
     field("path", TEXT),
-    required("port", Type::Any),
+    required("port", Type::NumberOrName),
     field("scheme", TEXT),
 ]);
 
-const TCP_SOCKET: Object = Object::of(&[field("host", TEXT), required("port", Type::Any)]);
+const TCP_SOCKET: Object = Object::of(&[field("host", TEXT), required("port", Type::NumberOrName)]);
 
 const READINESS_PROBE: Object = Object::of(&[
     field("exec", object(&EXEC)),
@@ -138,7 +139,8 @@ const CUSTOM_TAGS: Object = Object::of(&[
     field("environment", object(&ENVIRONMENT)),
     field("header", object(&ENVIRONMENT)),
     field("literal", object(&LITERAL)),
-]);
+])
+.one_of(&[&["literal", "environment", "header"]]);
 
 const DATADOG: Object = Object::of(&[field("address", TEXT)]);
 
@@ -157,7 +159,7 @@ const STACKDRIVER: Object = Object::of(&[
 ]);
 
 const TRACING: Object = Object::of(&[
-    field("customTags", Type::Map(&object(&CUSTOM_TAGS))),
+    field("customTags", Type::Map(&object(&CUSTOM_TAGS), usize::MAX)),
     field("datadog", object(&DATADOG)),
     field("enableIstioTags", BOOLEAN),
     field("lightstep", object(&LIGHTSTEP)),
@@ -167,7 +169,8 @@ const TRACING: Object = Object::of(&[
     field("stackdriver", object(&STACKDRIVER)),
     field("tlsSettings", object(&TLS)),
     field("zipkin", object(&DATADOG)),
-]);
+])
+.one_of(&[&["zipkin", "lightstep", "datadog", "stackdriver", "openCensusAgent"]]);
 
 /// `ProxyConfig`.
 pub const DEFAULT_CONFIG: Object = Object::of(&[
@@ -211,4 +214,5 @@ pub const DEFAULT_CONFIG: Object = Object::of(&[
     field("tracing", object(&TRACING)),
     field("tracingServiceName", Type::Words(&["APP_LABEL_AND_NAMESPACE", "CANONICAL_NAME_ONLY", "CANONICAL_NAME_AND_NAMESPACE"])),
     field("zipkinAddress", TEXT),
-]);
+])
+.one_of(&[&["serviceCluster", "tracingServiceName"]]);

@@ -5,12 +5,12 @@ use super::super::types::{Object, TEXT, TEXTS, Type, field, list, object, requir
 const MTLS: Object = Object::of(&[field("mode", Type::Words(&["UNSET", "DISABLE", "PERMISSIVE", "STRICT"]))]);
 
 /// `WorkloadSelector` with `matchLabels`.
-pub const SELECTOR: Object = Object::of(&[field("matchLabels", Type::Map(&Type::Text(63)))]);
+pub const SELECTOR: Object = Object::of(&[field("matchLabels", Type::Map(&Type::Text(63), 4096))]);
 
 /// `PeerAuthentication.spec`.
 pub const PEER_AUTHENTICATION: Object = Object::of(&[
     field("mtls", object(&MTLS)),
-    field("portLevelMtls", Type::Map(&object(&MTLS))),
+    field("portLevelMtls", Type::Map(&object(&MTLS), usize::MAX)),
     field("selector", object(&SELECTOR)),
 ]);
 
@@ -58,8 +58,8 @@ const RULES: Object = Object::of(&[
 
 const TARGET_REF: Object = Object::of(&[
     field("group", Type::Text(253)),
-    required("kind", Type::Text(63)),
-    required("name", Type::Text(253)),
+    required("kind", Type::Filled(63)),
+    required("name", Type::Filled(253)),
     field("namespace", TEXT),
 ]);
 

@@ -1,15 +1,17 @@
 //! `ServiceEntry`, `WorkloadEntry` and `WorkloadGroup` (networking.istio.io).
 
-use super::super::types::{LABELS, Object, PORT, TEXT, TEXTS, Type, UINT32, field, list, object, required};
+use super::super::types::{Object, PORT, TEXT, TEXTS, Type, UINT32, field, list, object, required};
 use super::networking::LABEL_SELECTOR;
+
+const FEW_LABELS: Type = Type::Map(&TEXT, 256);
 
 /// `WorkloadEntry.spec`.
 pub const WORKLOAD_ENTRY: Object = Object::of(&[
     field("address", Type::Text(256)),
-    field("labels", LABELS),
+    field("labels", FEW_LABELS),
     field("locality", Type::Text(2048)),
     field("network", Type::Text(2048)),
-    field("ports", Type::Map(&PORT)),
+    field("ports", Type::Map(&PORT, 128)),
     field("serviceAccount", Type::Text(253)),
     field("weight", UINT32),
 ]);
@@ -34,9 +36,9 @@ pub const SERVICE_ENTRY: Object = Object::of(&[
     field("workloadSelector", object(&LABEL_SELECTOR)),
 ]);
 
-const METADATA: Object = Object::of(&[field("annotations", LABELS), field("labels", LABELS)]);
+const METADATA: Object = Object::of(&[field("annotations", FEW_LABELS), field("labels", FEW_LABELS)]);
 
-const EXEC: Object = Object::of(&[required("command", TEXTS)]);
+const EXEC: Object = Object::of(&[required("command", list(&Type::Filled(usize::MAX)))]);
 
 const GRPC: Object = Object::of(&[field("port", PORT), field("service", TEXT)]);
 

@@ -56,7 +56,7 @@ const CONSISTENT_HASH: Object = Object::of(&[
 ])
 .one_of(&[&["httpHeaderName", "httpCookie", "useSourceIp", "httpQueryParameterName"], &["ringHash", "maglev"]]);
 
-const DISTRIBUTE: Object = Object::of(&[field("from", TEXT), field("to", Type::Map(&UINT32))]);
+const DISTRIBUTE: Object = Object::of(&[field("from", TEXT), field("to", Type::Map(&UINT32, usize::MAX))]);
 
 const FAILOVER: Object = Object::of(&[field("from", TEXT), field("to", TEXT)]);
 
@@ -82,7 +82,16 @@ pub const ZONE_AWARE_LB_SETTING: Object = Object::of(&[
     field("minClusterSize", Type::Integer(1, u32::MAX as i64)),
 ]);
 
+const BACKEND_UTILIZATION: Object = Object::of(&[
+    field("errorUtilizationPenaltyPercent", UINT32),
+    field("metricNamesForComputingUtilization", TEXTS),
+    field("weightExpirationPeriod", DURATION),
+    field("weightStabilizationPeriod", DURATION),
+    field("weightUpdatePeriod", DURATION),
+]);
+
 const LOAD_BALANCER: Object = Object::of(&[
+    field("backendUtilization", object(&BACKEND_UTILIZATION)),
     field("consistentHash", object(&CONSISTENT_HASH)),
     field("localityLbSetting", object(&LOCALITY_LB_SETTING)),
     field("simple", Type::Words(&["UNSPECIFIED", "LEAST_CONN", "RANDOM", "PASSTHROUGH", "ROUND_ROBIN", "LEAST_REQUEST"])),
@@ -90,7 +99,7 @@ const LOAD_BALANCER: Object = Object::of(&[
     field("warmupDurationSecs", POSITIVE_DURATION),
     field("zoneAwareLbSetting", object(&ZONE_AWARE_LB_SETTING)),
 ])
-.one_of(&[&["simple", "consistentHash"]]);
+.one_of(&[&["simple", "consistentHash", "backendUtilization"]]);
 
 /// `OutlierDetection`.
 pub const OUTLIER_DETECTION: Object = Object::of(&[
