@@ -1,13 +1,14 @@
 //! `-f`: reading manifests for the commands that work on files.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::bail;
 use mutua_kubernetes::Cluster;
-use mutua_model::read::{Inputs, Loaded};
-use mutua_model::{Diagnostic, Mesh};
+use mutua_model::read::{InputError, Inputs, Loaded};
+use mutua_model::{Diagnostic, Mesh, Place};
 
-use crate::output::{WARN, note, watched};
+use crate::output::{BAD, HINT, WARN, note, snippet, watched};
 
 /// `-f`.
 #[derive(clap::Args)]
@@ -25,7 +26,7 @@ pub struct Files {
 /// and how many more there are.
 pub fn read_valid(paths: &[PathBuf]) -> anyhow::Result<(Inputs, Mesh)> {
     let inputs = from_paths(paths)?;
-    let mesh = valid(inputs.load()?)?;
+    let mesh = valid(&inputs)?;
     Ok((inputs, mesh))
 }
 
@@ -80,20 +81,58 @@ pub fn from_paths(paths: &[PathBuf]) -> anyhow::Result<Inputs> {
     Ok(Inputs::from_paths(paths)?)
 }
 
-/// The mesh of what was read, as for [`read_valid`].
+/// Parses and checks texts.
+///
+/// # Errors
+/// A text that is no YAML; a person is shown the line.
+pub fn load(inputs: &Inputs) -> anyhow::Result<Loaded> {
+    let (place, message) = match inputs.load() {
+        Ok(loaded) => return Ok(loaded),
+        Err(InputError::Syntax { place, message }) => (place, message),
+        Err(error) => return Err(error.into()),
+    };
+    Err(Refused { sentence: format!("{place}: {message}"), lines: lines(inputs, &place) }.into())
+}
+
+/// The mesh of texts, as for [`read_valid`].
 ///
 /// # Errors
 /// As [`read_valid`].
-pub fn valid(loaded: Loaded) -> anyhow::Result<Mesh> {
+pub fn valid(inputs: &Inputs) -> anyhow::Result<Mesh> {
+    let loaded = load(inputs)?;
     warn_of_passed_over(&loaded);
     let errors: Vec<_> = loaded.errors().collect();
     let Some(first) = errors.first() else { return Ok(loaded.mesh) };
     let more = match errors.len() - 1 {
         0 => String::new(),
-        more => format!(" (and {more} more; `mutua validate` lists them)"),
+        more => format!("(and {more} more; `mutua validate` lists them)"),
     };
-    bail!("{}{more}", sentence(first));
+    let sentence = format!("{} {more}", sentence(first)).trim_end().to_owned();
+    Err(Refused { sentence, lines: lines(inputs, &first.place) }.into())
 }
+
+/// The line of a place, with its mark.
+fn lines(inputs: &Inputs, place: &Place) -> String {
+    let margin = " ".repeat(place.line.to_string().len());
+    let lines = snippet(inputs, (&place.file, place.line, place.column), BAD);
+    lines.map_or_else(String::new, |lines| format!("\n{HINT}{margin} |{HINT:#}\n{}", lines.trim_end()))
+}
+
+/// An input that is refused.
+#[derive(Debug)]
+pub struct Refused {
+    sentence: String,
+    /// The line that is wrong, for a person; empty where it cannot be shown.
+    pub lines: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Refused {}
 
 /// Says on stderr which documents were passed over though they seem to be meant for us: an unknown kind of Istio, a
 /// misspelt one of Kubernetes, a text that is no object.

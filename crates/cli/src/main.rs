@@ -6,6 +6,7 @@ mod input;
 mod logging;
 #[allow(dead_code, reason = "the full palette comes with the commands that print findings and decisions")]
 mod output;
+mod paragraph;
 mod when;
 
 use std::process::ExitCode;

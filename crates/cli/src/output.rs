@@ -9,6 +9,8 @@ use comfy_table::{ContentArrangement, Table, presets};
 use mutua_model::read::Inputs;
 use serde::Serialize;
 
+use crate::input::Refused;
+
 /// `-o`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -95,12 +97,46 @@ pub fn snippet(inputs: &Inputs, (file, line, column): (&str, u32, u32), style: S
 /// Longer lines are not shown.
 const WIDEST: usize = 160;
 
-/// Prints an error with its causes.
+/// Breaks a line between words where stdout is a terminal that is narrower; what follows is indented by `hang`.
+#[must_use]
+pub fn prose(line: &str, hang: usize) -> String {
+    let size = terminal_size::terminal_size_of(io::stdout()).filter(|_| io::stdout().is_terminal());
+    match size.map(|(terminal_size::Width(width), _)| usize::from(width)).filter(|width| *width >= NARROWEST) {
+        Some(width) => wrapped(line, width, hang),
+        None => line.to_owned(),
+    }
+}
+
+fn wrapped(line: &str, width: usize, hang: usize) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for (at, word) in line.split(' ').enumerate() {
+        let length = anstream::adapter::strip_str(word).to_string().chars().count();
+        if at > 0 && column > hang && column + 1 + length > width {
+            text.push('\n');
+            text.push_str(&" ".repeat(hang));
+            column = hang;
+        } else if at > 0 {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text
+}
+
+/// Narrower terminals break lines themselves.
+const NARROWEST: usize = 40;
+
+/// Prints an error with its causes, or an input that is refused with its line.
 pub fn print_error(error: &anyhow::Error) {
     let mut text = format!("{BAD}error{BAD:#}: {error}");
     // A message that holds its cause already is not followed by it.
     for cause in error.chain().skip(1).map(ToString::to_string).filter(|cause| !error.to_string().contains(cause)) {
         text.push_str(&format!("\n  {DIM}because{DIM:#} {cause}"));
+    }
+    if let Some(refused) = error.downcast_ref::<Refused>() {
+        text.push_str(&refused.lines);
     }
     note(&text);
 }
@@ -120,6 +156,14 @@ pub fn watched() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lines_are_broken_between_words_and_escapes_take_no_room() {
+        assert_eq!(wrapped("help: one two three", 14, 6), "help: one two\n      three");
+        assert_eq!(wrapped(&format!("{BAD}help{BAD:#}: one two"), 13, 6), format!("{BAD}help{BAD:#}: one two"));
+        assert_eq!(wrapped("  unbreakable-as-it-is", 8, 2), "  unbreakable-as-it-is");
+        assert_eq!(wrapped("a bb ccc", 4, 0), "a bb\nccc");
+    }
 
     #[test]
     fn tables_have_no_trailing_space() {

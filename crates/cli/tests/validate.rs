@@ -109,7 +109,7 @@ fn unreadable_input_ends_with_2_and_one_message() {
     let folder = tempfile::tempdir().expect("a folder");
     let syntax = validate(&["-f", "-"], folder.path(), "a: 1\na: 2\n");
     assert_eq!((syntax.status.code(), text(&syntax.stdout)), (Some(2), String::new()));
-    assert_eq!(text(&syntax.stderr), "error: -:2:1: the key `a` is given twice\n");
+    assert_eq!(text(&syntax.stderr), "error: -:2:1: the key `a` is given twice\n  |\n2 | a: 2\n  | ^^^^\n");
     let missing = validate(&["-f", "none.yaml"], folder.path(), "");
     assert_eq!(missing.status.code(), Some(2));
     assert_eq!(text(&missing.stderr), "error: none.yaml: No such file or directory (os error 2)\n");
@@ -127,12 +127,13 @@ fn people_are_shown_the_line() {
     let output = validate(&["-f", "policies"], folder.path(), "");
     assert_eq!(output.status.code(), Some(1));
     insta::assert_snapshot!(text(&output.stdout), @r#"
-    error: Unsupported value: "STRCT"; allowed: UNSET, DISABLE, PERMISSIVE, STRICT; did you mean `STRICT`?
+    error: Unsupported value: "STRCT"; allowed: UNSET, DISABLE, PERMISSIVE, STRICT
      --> policies/a.yaml:6:11
       |
     6 |     mode: STRCT # why
       |           ^^^^^
       = PeerAuthentication bar/default, spec/mtls/mode
+      = help: did you mean `STRICT`?
 
     info: passed over 1 × Node
     invalid: 1 error (1 object in 2 files)

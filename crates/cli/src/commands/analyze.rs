@@ -15,7 +15,7 @@ use mutua_policy::findings::{self, Asked, Finding};
 use serde::Serialize;
 use time::OffsetDateTime;
 
-use crate::input::{Files, asks_cluster, from_paths, load_cluster, warn_of_passed_over};
+use crate::input::{Files, asks_cluster, from_paths, load, load_cluster, warn_of_passed_over};
 use crate::output::{self, Format};
 
 /// Arguments of `mutua analyze`.
@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         );
     } else {
         let inputs = from_paths(&args.files.files)?;
-        let loaded = inputs.load()?;
+        let loaded = load(&inputs)?;
         (inputs, loaded)
     };
     warn_of_passed_over(&loaded);

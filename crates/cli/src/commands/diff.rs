@@ -43,7 +43,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 fn engine(path: &Path) -> anyhow::Result<Engine> {
-    Ok(Engine::new(Arc::new(valid(inputs(path)?.load()?)?)))
+    Ok(Engine::new(Arc::new(valid(&inputs(path)?)?)))
 }
 
 /// What is there under that name, else what git has.

@@ -7,8 +7,9 @@ use mutua_model::read::{Inputs, Loaded};
 use mutua_model::{Diagnostic, Severity};
 use serde::Serialize;
 
-use crate::input::{Files, from_paths};
-use crate::output::{BAD, DIM, Format, GOOD, HEAD, HINT, WARN, print, print_value, snippet};
+use crate::input::{Files, from_paths, load};
+use crate::output::{BAD, DIM, Format, GOOD, HINT, WARN, print, print_value};
+use crate::paragraph::Paragraph;
 
 /// Arguments of `mutua validate`.
 #[derive(clap::Args)]
@@ -46,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         bail!("nothing to validate: name files or folders with -f, or - for standard input");
     }
     let inputs = from_paths(&files.files)?;
-    let loaded = inputs.load()?;
+    let loaded = load(&inputs)?;
     match output {
         Format::Table => print(&report(&inputs, &loaded))?,
         Format::Json | Format::Yaml => print_value(&answer(&loaded), output)?,
@@ -78,7 +79,7 @@ fn finding(diagnostic: &Diagnostic) -> Finding<'_> {
 fn report(inputs: &Inputs, loaded: &Loaded) -> String {
     let (infos, findings): (Vec<_>, Vec<_>) =
         loaded.diagnostics.iter().partition(|diagnostic| diagnostic.severity == Severity::Info);
-    let mut text: String = findings.iter().take(MOST_SHOWN).map(|finding| paragraph(inputs, finding)).collect();
+    let mut text: String = findings.iter().take(MOST_SHOWN).map(|finding| Paragraph::of(finding).show(inputs)).collect();
     if findings.len() > MOST_SHOWN {
         text.push_str(&format!("{HINT}… and {} more; -o json shows all{HINT:#}\n\n", findings.len() - MOST_SHOWN));
     }
@@ -90,27 +91,6 @@ fn report(inputs: &Inputs, loaded: &Loaded) -> String {
         text.push_str(&format!("{DIM}info: passed over {number} × {kind}{DIM:#}\n"));
     }
     text + &summary(loaded)
-}
-
-/// One finding in the manner of a compiler: message, place, the line it stands in, and the object and field.
-fn paragraph(inputs: &Inputs, diagnostic: &Diagnostic) -> String {
-    let (style, word) = match diagnostic.severity {
-        Severity::Error => (BAD, "error"),
-        Severity::Warning => (WARN, "warning"),
-        Severity::Info => (DIM, "info"),
-    };
-    let place = &diagnostic.place;
-    let margin = " ".repeat(place.line.to_string().len());
-    let mut text = format!("{style}{word}{style:#}: {HEAD}{}{HEAD:#}\n", diagnostic.message);
-    text.push_str(&format!("{margin}{HINT}-->{HINT:#} {place}\n"));
-    if let Some(lines) = snippet(inputs, (&place.file, place.line, place.column), style) {
-        text.push_str(&format!("{HINT}{margin} |{HINT:#}\n{lines}"));
-    }
-    if let Some(object) = &diagnostic.object {
-        let field = if diagnostic.path.is_empty() { String::new() } else { format!(", {}", diagnostic.path) };
-        text.push_str(&format!("{margin} {HINT}={HINT:#} {object}{DIM}{field}{DIM:#}\n"));
-    }
-    text + "\n"
 }
 
 /// How many findings are shown to a person.

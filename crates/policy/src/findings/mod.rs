@@ -54,6 +54,8 @@ pub struct Finding {
     /// What to do: YAML to paste (a whole object, or the field at `path` as it should be), `delete` or `remove` with what is
     /// too much, or a sentence where only a person knows what was meant.
     pub fix: String,
+    /// The column of the line, from 1; 0 when no text holds the object.
+    pub column: u32,
 }
 
 /// Kiali's annotation that silences findings of one object: empty for all, else a comma-separated list of codes.
@@ -151,6 +153,7 @@ impl Findings {
         self.list.push(Finding {
             file: place.file.to_string(),
             line: place.line,
+            column: place.column,
             object: meta.object.to_string(),
             path: path.to_owned(),
             code,

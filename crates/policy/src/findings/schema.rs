@@ -12,7 +12,7 @@ pub(super) fn findings(diagnostics: &[Diagnostic]) -> Vec<Finding> {
 fn finding(diagnostic: &Diagnostic) -> Option<Finding> {
     let object = diagnostic.object.as_ref().map(ToString::to_string).unwrap_or_default();
     let (code, fix) = match diagnostic.severity {
-        Severity::Error => ("IST0106", format!("correct it: `mutua validate -f {}` shows the line", diagnostic.place.file)),
+        Severity::Error => ("IST0106", correction(&diagnostic.message)),
         Severity::Warning if !object.is_empty() && !about_roots(&diagnostic.path) => {
             ("IST0133", "write what you mean, or remove the field".to_owned())
         }
@@ -21,6 +21,7 @@ fn finding(diagnostic: &Diagnostic) -> Option<Finding> {
     Some(Finding {
         file: diagnostic.place.file.to_string(),
         line: diagnostic.place.line,
+        column: diagnostic.place.column,
         object,
         path: diagnostic.path.clone(),
         code,
@@ -28,6 +29,14 @@ fn finding(diagnostic: &Diagnostic) -> Option<Finding> {
         message: diagnostic.message.clone(),
         fix,
     })
+}
+
+/// What to do about an error: the word that was probably meant, or what the message says.
+fn correction(message: &str) -> String {
+    match message.rsplit_once("did you mean ") {
+        Some((_, meant)) => format!("write {}", meant.trim_end_matches('?')),
+        None => "correct it as the message says".to_owned(),
+    }
 }
 
 /// TLS settings without roots have codes of their own, IST0128 and IST0129.

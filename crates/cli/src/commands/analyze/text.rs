@@ -4,7 +4,8 @@ use mutua_model::Severity;
 use mutua_model::read::{Inputs, Loaded};
 use mutua_policy::findings::Finding;
 
-use crate::output::{BAD, DIM, GOOD, HEAD, HINT, WARN};
+use crate::output::{BAD, GOOD, WARN};
+use crate::paragraph::Paragraph;
 
 /// Every finding, and a closing line.
 pub fn report(inputs: &Inputs, loaded: &Loaded, findings: &[Finding]) -> String {
@@ -13,40 +14,10 @@ pub fn report(inputs: &Inputs, loaded: &Loaded, findings: &[Finding]) -> String 
 }
 
 fn paragraph(inputs: &Inputs, finding: &Finding) -> String {
-    let (style, word) = match finding.severity {
-        Severity::Error => (BAD, "error"),
-        Severity::Warning => (WARN, "warning"),
-        Severity::Info => (DIM, "info"),
-    };
-    let mut text = format!("{style}{word}[{}]{style:#}: {HEAD}{}{HEAD:#}\n", finding.code, finding.message);
-    let margin = " ".repeat(finding.line.to_string().len());
-    if !finding.file.is_empty() && finding.line > 0 {
-        text.push_str(&format!("{margin}{HINT}-->{HINT:#} {}:{}\n", finding.file, finding.line));
-    }
-    if let Some(line) = inputs.line(&finding.file, finding.line).filter(|line| line.chars().count() <= WIDEST) {
-        text.push_str(&format!("{HINT}{margin} |\n{} |{HINT:#} {}\n{HINT}{margin} |{HINT:#}\n", finding.line, line.trim_end()));
-    }
-    // A text of no known kind is no object; its line says all.
-    if !finding.object.is_empty() {
-        let path = if finding.path.is_empty() { String::new() } else { format!(", {}", finding.path) };
-        text.push_str(&format!("{margin} {HINT}={HINT:#} {}{DIM}{path}{DIM:#}\n", finding.object));
-    }
-    let mut lines = finding.fix.trim_end().lines();
-    let first = lines.next().unwrap_or_default();
-    match lines.clone().next() {
-        None => text.push_str(&format!("{margin} {HINT}={HINT:#} {GOOD}fix{GOOD:#}: {first}\n")),
-        Some(_) => {
-            text.push_str(&format!("{margin} {HINT}={HINT:#} {GOOD}fix{GOOD:#}:\n"));
-            for line in std::iter::once(first).chain(lines) {
-                text.push_str(&format!("{margin}     {line}\n"));
-            }
-        }
-    }
-    text + "\n"
+    let Finding { file, line, column, object, path, code, severity, message, fix } = finding;
+    let place = (file.as_str(), *line, *column);
+    Paragraph { severity: *severity, code, message, place, object: object.clone(), path, fix }.show(inputs)
 }
-
-/// Longer lines are not shown.
-const WIDEST: usize = 160;
 
 fn summary(loaded: &Loaded, findings: &[Finding]) -> String {
     let place = if loaded.texts == 0 { "the cluster".to_owned() } else { counted(loaded.texts, "file") };

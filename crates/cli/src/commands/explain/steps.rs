@@ -3,7 +3,7 @@
 use mutua_model::read::Inputs;
 use mutua_policy::{Step, Verdict};
 
-use crate::output::{DIM, GOOD, HEAD, HINT, WARN, snippet};
+use crate::output::{DIM, GOOD, HEAD, HINT, WARN, prose, snippet};
 
 /// The steps, one below the other.
 pub fn show<'s>(steps: impl Iterator<Item = &'s Step>, inputs: Option<&Inputs>) -> String {
@@ -17,9 +17,9 @@ fn of(step: &Step, inputs: Option<&Inputs>) -> String {
     let place = place(step);
     if step.verdict != Verdict::Decided {
         let at = if place.is_empty() { String::new() } else { format!("  {HINT}{place}{HINT:#}") };
-        return format!("  {DIM}·{DIM:#} {}: {DIM}{}{DIM:#}{at}\n", step.object, step.effect);
+        return prose(&format!("  {DIM}·{DIM:#} {}: {DIM}{}{DIM:#}{at}", step.object, step.effect), 4) + "\n";
     }
-    let mut text = format!("  {GOOD}✓{GOOD:#} {object}{}\n", step.effect);
+    let mut text = prose(&format!("  {GOOD}✓{GOOD:#} {object}{}", step.effect), 4) + "\n";
     let lines = inputs.and_then(|inputs| snippet(inputs, (&step.file, step.line, step.column), HINT));
     match lines {
         Some(lines) => {

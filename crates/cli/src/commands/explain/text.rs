@@ -9,7 +9,7 @@ use mutua_model::{ClientTlsMode, MtlsMode};
 use mutua_policy::{ConnectionAnswer, ConnectionQuery, EndpointAnswer, Outcome, ServerFirst, WorkloadAnswer};
 
 use super::steps;
-use crate::output::{BAD, DIM, GOOD, HEAD, HINT, WARN, table};
+use crate::output::{BAD, DIM, GOOD, HEAD, HINT, WARN, prose, table};
 
 /// More endpoints than this are not listed one by one.
 const MOST_ENDPOINTS: usize = 50;
@@ -38,7 +38,8 @@ pub fn connection(query: &ConnectionQuery, answer: &ConnectionAnswer, inputs: Op
     text.push_str(&steps::show(of_client.filter(|step| step.rule != "connection"), inputs));
     for (mode, names, because) in servers(answer) {
         let style = mode_style(mode);
-        text.push_str(&format!("\n{HEAD}{names}{HEAD:#} accepts {style}{mode}{style:#}: {}\n", accepted(mode)));
+        let line = format!("{HEAD}{names}{HEAD:#} accepts {style}{mode}{style:#}: {}", accepted(mode));
+        text.push_str(&format!("\n{}\n", prose(&line, 2)));
         text.push_str(&steps::show(because.iter().filter_map(|at| answer.trace.get(*at)), inputs));
     }
     for endpoint in &answer.endpoints {
@@ -58,7 +59,7 @@ fn speaks_first(place: &str, first: ServerFirst) -> String {
 
 /// What can be done.
 fn helped(help: &[String]) -> String {
-    let lines: String = help.iter().map(|help| format!("{HINT}help:{HINT:#} {help}\n")).collect();
+    let lines: String = help.iter().map(|help| prose(&format!("{HINT}help:{HINT:#} {help}"), 6) + "\n").collect();
     if lines.is_empty() { lines } else { format!("\n{lines}") }
 }
 
@@ -140,9 +141,9 @@ fn reasons(answer: &ConnectionAnswer) -> String {
     let said = meaning(answer.outcome);
     let mut groups_said = groups.iter();
     match (groups_said.next(), groups_said.next()) {
-        (Some(((_, reason), _)), None) => format!("{}: {reason}.\n", capital(said)),
+        (Some(((_, reason), _)), None) => prose(&format!("{}: {reason}.", capital(said)), 0) + "\n",
         (None, _) => match answer.trace.last() {
-            Some(step) => format!("{}: {}.\n", capital(said), step.effect),
+            Some(step) => prose(&format!("{}: {}.", capital(said), step.effect), 0) + "\n",
             None => format!("{}.\n", capital(said)),
         },
         _ => groups.iter().map(|((outcome, reason), members)| group(*outcome, reason, members)).collect(),
@@ -152,7 +153,7 @@ fn reasons(answer: &ConnectionAnswer) -> String {
 fn group(outcome: Outcome, reason: &str, members: &[&EndpointAnswer]) -> String {
     let style = style_of(outcome);
     let names: Vec<String> = members.iter().map(|one| name(one)).collect();
-    format!("  {style}{}{style:#} at {}: {reason}\n", outcome.as_str(), some_of(&names))
+    prose(&format!("  {style}{}{style:#} at {}: {reason}", outcome.as_str(), some_of(&names)), 4) + "\n"
 }
 
 fn name(endpoint: &EndpointAnswer) -> String {
