@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use rcgen::{CertificateSigningRequestParams, PublicKey, PublicKeyData};
+use rcgen::{PublicKeyData, SubjectPublicKeyInfo};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 use x509_parser::public_key::PublicKey as ParsedKey;
@@ -18,7 +18,7 @@ const MIN_RSA_BITS: usize = 2048;
 const CURVES: [&str; 2] = ["1.2.840.10045.3.1.7", "1.3.132.0.34"];
 
 /// A certificate request that its key has signed. It holds nothing but the public key.
-pub struct CertificateRequest(PublicKey);
+pub struct CertificateRequest(SubjectPublicKeyInfo);
 
 impl CertificateRequest {
     /// Reads a PEM request.
@@ -33,10 +33,9 @@ impl CertificateRequest {
         if !matches!(block.tag(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST") {
             return Err(request(format!("PEM holds {:?}, not CERTIFICATE REQUEST", block.tag())));
         }
-        let der = block.into_contents();
-        check(&der)?;
-        let params = CertificateSigningRequestParams::from_der(&der.into()).map_err(|error| request(error.to_string()))?;
-        Ok(Self(params.public_key))
+        // The key as it is written, never as the request's signature lets it be guessed: a P-384 key may sign with SHA-256.
+        let key = check(block.contents())?;
+        Ok(Self(SubjectPublicKeyInfo::from_der(&key).map_err(|error| request(error.to_string()))?))
     }
 
     /// SHA-256 of the public key, hex: tells whether two requests are for the same key.
@@ -46,7 +45,7 @@ impl CertificateRequest {
         certificate::hex(digest.as_ref())
     }
 
-    pub(super) fn public_key(&self) -> &PublicKey {
+    pub(super) fn public_key(&self) -> &SubjectPublicKeyInfo {
         &self.0
     }
 }
@@ -57,8 +56,9 @@ impl fmt::Debug for CertificateRequest {
     }
 }
 
-/// The signature proves that the caller holds the private key; the key must be strong enough.
-fn check(der: &[u8]) -> Result<(), IdentityError> {
+/// The public key, DER (SubjectPublicKeyInfo). The signature proves that the caller holds the private key; the key must be
+/// strong enough.
+fn check(der: &[u8]) -> Result<Vec<u8>, IdentityError> {
     let (rest, parsed) = X509CertificationRequest::from_der(der).map_err(|error| request(error.to_string()))?;
     if !rest.is_empty() {
         return Err(request("bytes after its end".to_owned()));
@@ -75,7 +75,8 @@ fn check(der: &[u8]) -> Result<(), IdentityError> {
         ParsedKey::EC(_) if curve().is_some_and(|curve| CURVES.contains(&curve.as_str())) => {}
         _ => return Err(request("key is none of RSA, ECDSA P-256, ECDSA P-384".to_owned())),
     }
-    parsed.verify_signature().map_err(|_| request("its signature does not fit its key".to_owned()))
+    parsed.verify_signature().map_err(|_| request("its signature does not fit its key".to_owned()))?;
+    Ok(info.raw.to_vec())
 }
 
 fn request(reason: String) -> IdentityError {

@@ -123,6 +123,13 @@ fn a_curve_is_known_by_its_identifier_not_by_its_size() {
         let csr = CertificateParams::default().serialize_request(&pair).unwrap().pem().unwrap();
         ca.sign(&csr, &cart(), HOUR).unwrap();
     }
+    // `openssl req -new -sha256` with a P-384 key: the signature does not tell the curve.
+    let mixed = include_str!("p384-sha256.csr.pem");
+    let leaf = pem::parse(&ca.sign(mixed, &cart(), HOUR).unwrap().chain_pem[0]).unwrap().into_contents();
+    let (_, leaf) = x509_parser::certificate::X509Certificate::from_der(&leaf).unwrap();
+    let asked = pem::parse(mixed).unwrap().into_contents();
+    let (_, asked) = x509_parser::certification_request::X509CertificationRequest::from_der(&asked).unwrap();
+    assert_eq!(leaf.public_key().raw, asked.certification_request_info.subject_pki.raw, "the very key");
     // `openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:secp256k1 -subj /`: coordinates of 256 bits.
     let koblitz = include_str!("secp256k1.csr.pem");
     let error = ca.sign(koblitz, &cart(), HOUR).unwrap_err().to_string();
