@@ -143,3 +143,28 @@ async fn without_keys_no_such_token_counts() {
     let error = Mesh::over(folder, settings).await.err().expect("a file that is not there");
     assert!(error.to_string().starts_with("--jwks: /nowhere/jwks.json: "), "{error}");
 }
+
+#[tokio::test]
+async fn nobody_acts_for_another_identity_whatever_it_proves() {
+    let (key, folder) = (TokenKey::new("a"), tempfile::tempdir().expect("a folder"));
+    let path = folder.path().join("jwks.json");
+    std::fs::write(&path, key_set(&[&key])).expect("written");
+    let mesh = mesh(&path.display().to_string()).await;
+    let own = PrivateKey::generate().expect("a key");
+    let request = |identity: &str| {
+        let value = Value { kind: Some(Kind::StringValue(identity.to_owned())) };
+        IstioCertificateRequest {
+            csr: certificate_request(&own).expect("a request"),
+            metadata: Some(Struct { fields: [("ImpersonatedIdentity".to_owned(), value)].into() }),
+            ..IstioCertificateRequest::default()
+        }
+    };
+    let token = key.token(&claims("shop", "front"));
+    let leaf = ask(&mesh, &token, None).await.expect("issued");
+    for credentials in [None, Some(&leaf)] {
+        let asked = mesh.create_from(request("spiffe://cluster.local/ns/shop/sa/back"), Some(&token), credentials).await;
+        let status = asked.expect_err("refused");
+        assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "request impersonation authentication failure"));
+    }
+    mesh.create_from(request(""), Some(&token), None).await.expect("an empty name is none");
+}

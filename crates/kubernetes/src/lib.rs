@@ -3,7 +3,7 @@
 //! [`cluster`] finds the API server. `kinds` says what is watched and `shapes` what of it is kept, `watch` follows
 //! each kind, `store` holds the objects, and [`source`] makes readings of them for the control plane; [`run()`] puts
 //! all together; [`read()`] reads a cluster once, for commands. One of several leads by a [`lease`]; [`authority`] keeps the CA in Secrets, and [`roots`] its roots in every
-//! namespace; [`statuses`] tells policies what became of them.
+//! namespace; [`review`] asks whose a workload's token is, [`statuses`] tells policies what became of them.
 //!
 //! [`inject`] puts the sidecar into pods: a pure transform that `mutua inject` and the webhook share. [`webhook`] serves it
 //! to API servers, with the checks of resources; [`ports`] is what a control plane listens on for them and for others, and
@@ -18,6 +18,7 @@ pub mod lease;
 mod object;
 pub mod ports;
 mod read;
+pub mod review;
 pub mod roots;
 mod run;
 mod shapes;

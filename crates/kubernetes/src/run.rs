@@ -13,12 +13,16 @@ use tokio_util::sync::CancellationToken;
 use crate::authority::{Authority, AuthorityError};
 use crate::lease::{Held, LeaseLeader};
 use crate::ports::{PortError, Ports};
+use crate::review::TokenReviews;
 use crate::roots::Roots;
 use crate::statuses::Statuses;
 use crate::{Cluster, ClusterError, KubernetesSource};
 
 /// The Lease by which one of several control planes leads.
 const LEASE: &str = "mutua-control-plane";
+
+/// Whom tokens of workloads are for, as in Istio.
+const AUDIENCE: &str = "istio-ca";
 
 /// Why it does not run.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +92,7 @@ async fn lead(
         source: KubernetesSource::new(&client, &cluster.namespace, Arc::clone(&state)),
         sink: StatusFile::new(Arc::clone(&state)),
         leader: Led(Mutex::new(Some(held))),
-        accounts: Vec::new(),
+        accounts: vec![Arc::new(TokenReviews::new(client.clone(), AUDIENCE))],
     };
     let running = Box::pin(ControlPlane::start_on(settings, Arc::clone(&state), platform, shutdown.clone())).await?;
     let mut keepers = JoinSet::new();

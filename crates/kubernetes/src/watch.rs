@@ -20,6 +20,9 @@ use crate::store::{Entry, Name};
 
 /// How often a kind that is not installed is looked for.
 const LOOK: Duration = Duration::from_secs(5);
+/// How many looks in a row must miss a kind that was listed before its objects count as gone: a server that has just
+/// started may not know it yet, and without its policies the mesh would be open.
+const MISSED: usize = 2;
 /// The pauses between attempts while the API server refuses or is away.
 const PAUSES: [Duration; 5] = [
     Duration::from_millis(200),
@@ -81,8 +84,11 @@ struct Watching {
 
 /// Why a version is followed no longer.
 enum Ended {
-    /// The server does not serve it.
-    Missing,
+    /// The server does not serve it, or not any more.
+    Missing {
+        /// Whether it was listed before.
+        listed: bool,
+    },
     /// Nobody listens.
     Stopped,
 }
@@ -90,14 +96,21 @@ enum Ended {
 impl Watching {
     async fn run<S: Shaped>(&self, told: &Told) {
         let versions = self.kind.resources();
+        let (mut listed, mut missed) = (false, 0);
         loop {
             for resource in &versions {
-                if let Ended::Stopped = self.follow_version::<S>(resource, told).await {
-                    return;
+                match self.follow_version::<S>(resource, told).await {
+                    Ended::Stopped => return,
+                    Ended::Missing { listed: true } => (listed, missed) = (true, 0),
+                    Ended::Missing { listed: false } => {}
                 }
             }
-            if !told.tell(Change::All(Vec::new())).await {
-                return;
+            missed += 1;
+            if !listed || missed >= MISSED {
+                if !told.tell(Change::All(Vec::new())).await {
+                    return;
+                }
+                listed = false;
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -113,10 +126,10 @@ impl Watching {
             config = config.fields(&format!("metadata.name={name}"));
         }
         let mut events = pin!(watcher(api, config));
-        let (mut listed, mut trouble) = (Vec::new(), Trouble::default());
+        let (mut listed, mut complete, mut trouble) = (Vec::new(), false, Trouble::default());
         while let Some(event) = events.next().await {
             let change = match event {
-                Err(error) if is_missing(&error) => return Ended::Missing,
+                Err(error) if is_missing(&error) => break,
                 Err(error) => {
                     trouble.met(resource, &error).await;
                     continue;
@@ -129,7 +142,10 @@ impl Watching {
                     listed.extend(entry(resource, object));
                     continue;
                 }
-                Ok(Event::InitDone) => Change::All(std::mem::take(&mut listed)),
+                Ok(Event::InitDone) => {
+                    complete = true;
+                    Change::All(std::mem::take(&mut listed))
+                }
                 Ok(Event::Delete(object)) => Change::Delete(name(&object)),
                 Ok(Event::Apply(object)) => match entry(resource, object) {
                     Some((name, entry)) => Change::Apply(name, entry),
@@ -141,7 +157,7 @@ impl Watching {
                 return Ended::Stopped;
             }
         }
-        Ended::Missing
+        Ended::Missing { listed: complete }
     }
 }
 

@@ -151,6 +151,23 @@ async fn kinds_that_are_not_installed_are_found_once_they_are() {
 }
 
 #[tokio::test]
+async fn a_kind_that_vanishes_is_missed_twice_before_its_policies_count_as_gone() {
+    let server = ApiServer::start().await;
+    server.put_yaml(SHOP);
+    let mut watched = Watched::over(server).await;
+    watched.first().await;
+    self::watched(&watched.server, "peerauthentications", 1).await;
+    watched.server.uninstall("peerauthentications");
+    self::watched(&watched.server, "peerauthentications", 2).await;
+    watched.server.put(&pod("shop", "late", "10.0.0.9"));
+    let reading = watched.until(|mesh| mesh.pods.len() == 3).await;
+    assert_eq!(mesh(&reading).peer_authentications.len(), 2, "the server may not know the kind yet");
+    watched.until(|mesh| mesh.peer_authentications.is_empty()).await;
+    watched.server.install("peerauthentications");
+    watched.until(|mesh| mesh.peer_authentications.len() == 2).await;
+}
+
+#[tokio::test]
 async fn of_an_object_that_becomes_invalid_the_last_good_form_stays_in_force_over_a_restart() {
     let server = ApiServer::start().await;
     server.put_yaml(SHOP);

@@ -26,6 +26,9 @@ const MAX_REQUEST_BYTES: usize = 16 * 1024;
 /// The longest token that is looked at, with the word before it.
 const MAX_TOKEN_BYTES: usize = MAX_JWT + 16;
 
+/// The key in the request's metadata under which Istio's node proxies name whom they act for.
+const IMPERSONATED: &str = "ImpersonatedIdentity";
+
 /// Signs for authenticated callers.
 #[derive(Clone)]
 pub struct Signer {
@@ -105,6 +108,12 @@ impl Signer {
 
     /// Who the caller is. As in Istio the first proof that holds counts: its certificate, then its token.
     async fn authenticate(&self, request: &Request<IstioCertificateRequest>) -> Result<Caller, Status> {
+        if metadata_string(request.get_ref().metadata.as_ref(), IMPERSONATED).is_some_and(|identity| !identity.is_empty()) {
+            self.metrics.authentication_failed();
+            tracing::warn!("a certificate request for another identity than the caller's is refused");
+            // No account of this mesh is trusted to act for others; the text is istiod's.
+            return Err(Status::unauthenticated("request impersonation authentication failure"));
+        }
         let certificate = request.extensions().get::<Peer>().and_then(|peer| self.by_certificate(peer));
         let reason = match certificate {
             Some(Ok(identity)) => return Ok(Caller::Certificate(identity)),
