@@ -4,7 +4,7 @@
 //! [`detect`] sees in the first bytes and what [`world`] knows; [`tls`] proves who is there; [`relay`] copies, and [`observe`] looks on. Beside it:
 //! [`dns`] tells the mesh's names, [`probes`] asks the application for the kubelet, [`discovery`] and [`certificate`] keep the world current, [`kept`] over a restart,
 //! [`drain`] ends what it no longer allows, and
-//! [`connections`], [`telemetry`], [`admin`] and [`report`] tell what happens.
+//! [`connections`], [`flows`], [`telemetry`], [`admin`] and [`report`] tell what happens.
 
 pub mod access_log;
 pub mod admin;
@@ -17,6 +17,7 @@ pub mod detect;
 pub mod discovery;
 pub mod dns;
 pub mod drain;
+pub mod flows;
 pub mod handover;
 pub mod inbound;
 pub mod kept;

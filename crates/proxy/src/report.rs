@@ -14,6 +14,7 @@ use tonic::transport::Channel;
 
 use crate::certificate::Certificates;
 use crate::control_plane::chain;
+use crate::flows::Told;
 use crate::sidecar::Sidecar;
 
 /// Time between two looks at what changed.
@@ -47,14 +48,16 @@ pub async fn send(sidecar: &Sidecar, certificates: &Certificates, channel: Chann
 async fn gather(sidecar: &Sidecar, certificates: &Certificates, reports: mpsc::Sender<ProxyReport>) {
     let mut last: Option<ProxyReport> = None;
     let mut told = Instant::now();
+    let mut flows = Told::default();
     loop {
         // First of all the discovery stream opens: of others the control plane takes no report.
         tokio::time::sleep(PERIOD).await;
         let Ok(permit) = reports.reserve().await else { return };
         let report = report(sidecar, certificates);
         let plain = ProxyReport { refusals: Vec::new(), ..report.clone() };
-        if !report.refusals.is_empty() || last.as_ref() != Some(&plain) || told.elapsed() >= REFRESH {
-            permit.send(report);
+        let flows = flows.changed(sidecar);
+        if !flows.is_empty() || !report.refusals.is_empty() || last.as_ref() != Some(&plain) || told.elapsed() >= REFRESH {
+            permit.send(ProxyReport { flows, ..report });
             (last, told) = (Some(plain), Instant::now());
         }
     }
@@ -89,6 +92,8 @@ fn report(sidecar: &Sidecar, certificates: &Certificates) -> ProxyReport {
         drained_by_force: sidecar.metrics.drained_by_force.load(Ordering::Relaxed),
         server_first: server_first(sidecar),
         anchored: anchored(sidecar.connections.anchored()),
+        run: sidecar.flows.run(),
+        flows: Vec::new(),
     }
 }
 

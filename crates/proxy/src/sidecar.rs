@@ -16,6 +16,7 @@ use crate::access_log::AccessLogger;
 use crate::capture::{Capture, Dialer, reset_on_close};
 use crate::connections::{Connection, Connections, Direction, Outcome};
 use crate::dns::{Resolver, Upstream};
+use crate::flows::Flows;
 use crate::inbound::Greeters;
 use crate::limits::{Gate, Limits, Place};
 use crate::outbound::Loads;
@@ -42,6 +43,8 @@ pub struct Sidecar {
     pub metrics: Metrics,
     /// Its refusals.
     pub refusals: Refusals,
+    /// What passes, for the control plane.
+    pub flows: Flows,
     /// How it dials out.
     pub dialer: Dialer,
     /// What endpoints' names stand for.
@@ -81,6 +84,7 @@ impl Sidecar {
             connections: Connections::default(),
             metrics: Metrics::default(),
             refusals: Refusals::default(),
+            flows: Flows::default(),
             dialer,
             resolver: Resolver::new(Upstream::of_machine(dialer)),
             loads: Loads::default(),
@@ -166,17 +170,18 @@ impl Sidecar {
 
     /// Records how a connection ended.
     fn finish(&self, connection: &Connection, refusal: Option<Refusal>) {
-        if let Some(refusal) = refusal {
-            self.refusals.count(connection, &refusal);
+        if let Some(refusal) = &refusal {
+            self.refusals.count(connection, refusal);
             connection.note(|details| {
                 // A connection that was served and then cut or broken keeps what it was.
                 let cut = connection.is_cut() || refusal.reason == Reason::Truncated;
                 if details.outcome.is_none() || !(cut || connection.bytes().1 > 0) {
                     details.outcome = Some(Outcome::Refused);
                 }
-                details.refusal = Some(refusal);
+                details.refusal = Some(refusal.clone());
             });
         }
+        self.flows.end(connection, refusal.as_ref());
         let record = self.connections.finish(connection);
         self.log.log(&record, &self.metrics);
     }

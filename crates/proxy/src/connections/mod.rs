@@ -16,6 +16,7 @@ use mutua_identity::{AnchorName, Negotiated};
 
 pub use record::{Outcome, Record};
 
+use crate::flows::Flow;
 use crate::reasons::{Reason, Refusal};
 use crate::telemetry::Series;
 
@@ -58,6 +59,8 @@ pub struct Details {
     pub local_identity: Option<String>,
     /// Why it was refused or cut.
     pub refusal: Option<Refusal>,
+    /// The flow that it counts in.
+    pub flow: Option<Arc<Flow>>,
 }
 
 /// One connection that this sidecar relays or is about to.
@@ -74,6 +77,8 @@ pub struct Connection {
     pub started: SystemTime,
     received: AtomicU64,
     sent: AtomicU64,
+    /// Of `received` and `sent`, what flows have been told.
+    told: (AtomicU64, AtomicU64),
     details: Mutex<Details>,
     series: OnceLock<Arc<Series>>,
     cut: OnceLock<Reason>,
@@ -123,6 +128,35 @@ impl Connection {
         }
     }
 
+    /// Counts the connection in `flow` from now on.
+    pub fn enter(&self, flow: Arc<Flow>) {
+        self.note(|details| details.flow = Some(flow));
+    }
+
+    /// Takes the connection out of its flow, with all that it has transferred.
+    pub fn leave(&self) {
+        self.tell();
+        let mut flow = None;
+        self.note(|details| flow = details.flow.take());
+        if let Some(flow) = flow {
+            flow.closed.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The flow that the connection counts in.
+    #[must_use]
+    pub fn flow(&self) -> Option<Arc<Flow>> {
+        self.details.lock().unwrap_or_else(PoisonError::into_inner).flow.clone()
+    }
+
+    /// Tells the connection's flow what was transferred since it was last told.
+    pub fn tell(&self) {
+        let Some(flow) = self.flow() else { return };
+        let (received, sent) = self.bytes();
+        let new = |told: &AtomicU64, now: u64| now.saturating_sub(told.fetch_max(now, Ordering::Relaxed));
+        flow.bytes(new(&self.told.0, received), new(&self.told.1, sent));
+    }
+
     /// Notes what became known.
     pub fn note(&self, change: impl FnOnce(&mut Details)) {
         change(&mut self.details.lock().unwrap_or_else(PoisonError::into_inner));
@@ -164,6 +198,7 @@ impl Connection {
     /// Notes that the ends are parted: what the connection was over its other end is not known any more.
     pub fn parted(&self) {
         self.parting.store(false, Ordering::Relaxed);
+        self.leave();
         self.note(|details| *details = Details::default());
     }
 
@@ -207,6 +242,7 @@ impl Connections {
             started: SystemTime::now(),
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
+            told: (AtomicU64::new(0), AtomicU64::new(0)),
             details: Mutex::default(),
             series: OnceLock::new(),
             cut: OnceLock::new(),

@@ -8,7 +8,7 @@ use super::{Connection, Direction};
 use crate::reasons::Reason;
 
 /// What a connection was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// Mutual TLS with mesh identities, ended or begun here.
@@ -19,6 +19,19 @@ pub enum Outcome {
     Plaintext,
     /// Not served.
     Refused,
+}
+
+impl Outcome {
+    /// `mtls`, `tls`, `plaintext` or `refused`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mtls => "mtls",
+            Self::Tls => "tls",
+            Self::Plaintext => "plaintext",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// One connection, as `/connections` and the access log show it.

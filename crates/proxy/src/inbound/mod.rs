@@ -68,6 +68,7 @@ pub async fn serve(sidecar: &Arc<Sidecar>, stream: TcpStream, connection: &Arc<C
         }
     };
     let mut up = Side::plain(application, Vec::new());
+    sidecar.flows.begin(connection);
     let ended = relay(&mut down, &mut up, connection, &mut observer).await;
     judge(ended, connection)
 }

@@ -95,6 +95,14 @@ pub struct Exchange {
     pub line: Option<Box<RequestLine>>,
 }
 
+impl Exchange {
+    /// Whether it had no answer, a status of 500 and above, or a gRPC status other than OK.
+    #[must_use]
+    pub fn failed(&self) -> bool {
+        self.status == 0 || self.status >= 500 || self.grpc_status.is_some_and(|status| status != 0)
+    }
+}
+
 /// Why an observer stopped looking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Lost {

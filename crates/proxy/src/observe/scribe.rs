@@ -8,6 +8,7 @@ use mutua_identity::SpiffeId;
 
 use super::{Exchange, ExchangeEnd, Lost, Observer, RequestProtocol};
 use crate::connections::Connection;
+use crate::flows::Flow;
 use crate::sidecar::Sidecar;
 use crate::telemetry::{Counted, MessageSeries, Parties, PartyKey, Reporter, RequestSeries, SeriesKey};
 use crate::world::Protocol;
@@ -27,6 +28,8 @@ pub struct Scribe {
     unknown: Option<(IpAddr, Option<SpiffeId>)>,
     at_hand: Vec<(Kind, Arc<RequestSeries>)>,
     messages: Option<Arc<MessageSeries>>,
+    /// The flow of the connection, which it enters when the relay begins.
+    flow: Option<Arc<Flow>>,
 }
 
 impl Scribe {
@@ -34,7 +37,7 @@ impl Scribe {
     #[must_use]
     pub fn new(sidecar: &Arc<Sidecar>, connection: &Arc<Connection>, reporter: Reporter, parties: Parties) -> Self {
         let (sidecar, connection) = (Arc::clone(sidecar), Arc::clone(connection));
-        Self { sidecar, connection, reporter, parties, unknown: None, at_hand: Vec::new(), messages: None }
+        Self { sidecar, connection, reporter, parties, unknown: None, at_hand: Vec::new(), messages: None, flow: None }
     }
 
     /// Asks at each new kind of answer who the caller is, until it is known.
@@ -74,6 +77,12 @@ impl Scribe {
     /// Writes an exchange down.
     pub fn record(&mut self, exchange: &Exchange) {
         self.learn();
+        if self.flow.is_none() {
+            self.flow = self.connection.flow();
+        }
+        if let Some(flow) = &self.flow {
+            flow.request(exchange.failed());
+        }
         self.series(exchange).record(exchange);
         if exchange.protocol == RequestProtocol::Grpc {
             let messages = self.messages.get_or_insert_with(|| {

@@ -37,6 +37,7 @@ pub async fn serve(sidecar: &Arc<Sidecar>, mut stream: TcpStream, connection: &A
         };
         let Prepared { head, mut up, mut observer, busy } = prepared;
         let mut down = Side::plain(stream, head);
+        sidecar.flows.begin(connection);
         let ended = relay(&mut down, &mut up, connection, &mut observer).await;
         if !matches!(ended, Ended::Parted) {
             return judge(ended, connection);

@@ -279,6 +279,12 @@ pub struct ProxyReport {
     /// Live mesh connections, by the trust anchor that their peers were verified by; at most 17 entries.
     #[prost(message, repeated, tag = "14")]
     pub anchored: ::prost::alloc::vec::Vec<Anchored>,
+    /// When the process started, Unix nanoseconds: counts of flows are since then.
+    #[prost(uint64, tag = "15")]
+    pub run: u64,
+    /// Flows that changed since the last report of this stream.
+    #[prost(message, repeated, tag = "16")]
+    pub flows: ::prost::alloc::vec::Vec<Flow>,
 }
 /// Live mesh connections whose peers were verified by one trust anchor.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -291,6 +297,61 @@ pub struct Anchored {
     /// When the last of the peers' certificates ends, Unix seconds.
     #[prost(int64, tag = "3")]
     pub until: i64,
+}
+/// Connections that are alike, counted since `ProxyReport.run`. A report that is lost is made good by the next one.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Flow {
+    /// Unique within one run; a flow that is told anew under another id is counted anew.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// `inbound` or `outbound`.
+    #[prost(string, tag = "2")]
+    pub direction: ::prost::alloc::string::String,
+    /// The address at the other end, empty where there are too many.
+    #[prost(string, tag = "3")]
+    pub peer_address: ::prost::alloc::string::String,
+    /// The identity that it proved, or claimed when it was refused.
+    #[prost(string, tag = "4")]
+    pub peer_identity: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub service_host: ::prost::alloc::string::String,
+    /// The port that the connections were opened to, 0 where there are too many.
+    #[prost(uint32, tag = "6")]
+    pub port: u32,
+    /// `mtls`, `tls`, `plaintext` or `refused`; empty where they ended before that was decided.
+    #[prost(string, tag = "7")]
+    pub outcome: ::prost::alloc::string::String,
+    /// Why they were refused or cut; empty for those that were served.
+    #[prost(string, tag = "8")]
+    pub reason: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub tls_version: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub cipher: ::prost::alloc::string::String,
+    #[prost(string, tag = "11")]
+    pub group: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "12")]
+    pub opened: u64,
+    #[prost(uint64, tag = "13")]
+    pub closed: u64,
+    /// Refused or cut.
+    #[prost(uint64, tag = "14")]
+    pub failed: u64,
+    #[prost(uint64, tag = "15")]
+    pub requests: u64,
+    /// Without an answer, with a status of 500 and above, or a gRPC status other than OK.
+    #[prost(uint64, tag = "16")]
+    pub failed_requests: u64,
+    /// Bytes from, and to, the one who opened the connections, without TLS.
+    #[prost(uint64, tag = "17")]
+    pub received_bytes: u64,
+    #[prost(uint64, tag = "18")]
+    pub sent_bytes: u64,
+    /// Unix seconds.
+    #[prost(uint64, tag = "19")]
+    pub first_seen: u64,
+    #[prost(uint64, tag = "20")]
+    pub last_seen: u64,
 }
 /// A port whose server speaks first.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
