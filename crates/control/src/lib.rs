@@ -4,7 +4,7 @@
 //! [`world`] holds it as an immutable snapshot with a generation number, [`rollout`] leads it through its stages → [`compile`] turns it into resources per proxy
 //! → [`distribute`] sends each proxy what changed and keeps its answers in the [`registry`].
 //!
-//! Beside that: [`sign`] issues certificates, [`report`] takes what proxies tell, [`api`] shows everything to people,
+//! Beside that: [`sign`] issues certificates, [`report`] takes what proxies tell, [`traffic`] keeps what they saw pass, [`api`] shows everything to people,
 //! [`listen`] is the door for proxies (TLS only), [`state`] the folder that survives a restart, [`start`] puts all
 //! together. [`run`] is the whole standalone control plane; [`ControlPlane`] the same with its addresses, for tests.
 
@@ -26,6 +26,7 @@ pub mod sign;
 pub mod source;
 pub mod start;
 pub mod state;
+pub mod traffic;
 pub mod world;
 
 pub use settings::Settings;

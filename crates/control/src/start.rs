@@ -44,6 +44,7 @@ use crate::source::leader::FileLeader;
 use crate::source::status::StatusFile;
 use crate::source::{First, Leader, Lease, Platform, Rejected, Sink, Source};
 use crate::state::{PUBLIC, StateDir};
+use crate::traffic::{self, Traffic};
 use crate::world::World;
 
 pub use error::StartError;
@@ -251,6 +252,7 @@ fn parts(
         resigned: AtomicI64::new(0),
         registry: Arc::new(Registry::default()),
         leaves: Arc::new(IssuedLeaves::default()),
+        traffic: Arc::new(Traffic::load(state)?),
         rollouts: Arc::new(Rollouts::default()),
         tokens: Arc::new(Tokens::load(Arc::clone(state))?),
         accounts,
@@ -305,7 +307,8 @@ fn spawn_servers(
         let served = router.serve_with_incoming_shutdown(connections, stop.cancelled_owned()).await;
         served.map_err(|error| StartError::Stopped { what: "the server for proxies", reason: error.to_string() })
     });
-    let (router, names, stop) = (api::router(Arc::clone(parts)), Names::new(&settings.advertise), shutdown.clone());
+    let (router, names, stop) =
+        (api::router(Arc::clone(parts), shutdown.clone()), Names::new(&settings.advertise), shutdown.clone());
     tasks.spawn(async move {
         let served = bound.serve(router, names, stop).await;
         served.map_err(|error| StartError::Stopped { what: "the API", reason: error.to_string() })
@@ -328,6 +331,11 @@ fn spawn_keepers<S: Source, K: Sink>(
     let (parts_for_config, ca_dir, stop) = (Arc::clone(parts), settings.ca_dir.clone(), shutdown.clone());
     tasks.spawn(async move {
         reread(configuration, &parts_for_config, ca_dir, stop).await;
+        Ok(())
+    });
+    let keeping = traffic::keep(Arc::clone(&parts.traffic), Arc::clone(&state), shutdown.clone());
+    tasks.spawn(async move {
+        keeping.await;
         Ok(())
     });
     let (parts_for_rollouts, bound, stop) = (Arc::clone(parts), settings.stage_timeout, shutdown.clone());

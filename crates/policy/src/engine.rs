@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use mutua_model::{Mesh, OutboundPolicy};
+use mutua_model::{Labels, Mesh, MtlsMode, OutboundPolicy};
 
 use crate::client::{self, ClientDecision, Question};
 use crate::client_class::{ClientClass, Views};
 use crate::credential::Secrets;
 use crate::destination_rule::{MergedRule, RuleIndex};
 use crate::names::{self, Names};
-use crate::peer_authentication::{Effective, PeerPolicies, Scope};
+use crate::peer_authentication::{Effective, PeerPolicies, Scope, decided_by};
 use crate::service::{self, Endpoint, Service};
 use crate::trace::Step;
 use crate::visibility::{self, Sidecars};
@@ -182,6 +182,18 @@ impl Engine {
             Some(at) => Arc::clone(&self.effective[at]),
             None => Arc::new(self.policies.effective(&endpoint.namespace, &endpoint.labels)),
         }
+    }
+
+    /// Whether a sidecar stands before an endpoint.
+    pub(crate) fn has_sidecar(&self, endpoint: &Endpoint) -> bool {
+        endpoint.workload.map_or_else(|| workload::is_istio(&endpoint.tls_mode), |at| self.workloads[at].sidecar)
+    }
+
+    /// What workloads of a namespace accept that no policy singles out, and the object that decided it, or `default`.
+    #[must_use]
+    pub fn namespace_mode(&self, namespace: &str) -> (MtlsMode, String) {
+        let effective = self.policies.effective(namespace, &Labels::default());
+        (effective.mode, decided_by(&effective.by))
     }
 
     /// The services that a workload is an endpoint of, oldest first, with the endpoint.

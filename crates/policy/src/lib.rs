@@ -3,7 +3,7 @@
 //! [`Engine::new`] indexes a snapshot once: [`workload`]s, [`service`]s with their endpoints, [`peer_authentication`] and
 //! [`destination_rule`] policies. Every question goes the same way: the client's decision ([`client`]), then what it means
 //! for one [`endpoint`], then what the server does with it ([`outcome`]). [`inbound`] and [`outbound`] are those answers
-//! for a proxy, [`explain`] the same for people, with the trace of what decided. [`findings`] tells what is wrong with
+//! for a proxy, [`Engine::service_locks`] for a console, [`explain`] the same for people, with the trace of what decided. [`findings`] tells what is wrong with
 //! resources that are each valid by themselves.
 
 mod allocate;
@@ -20,6 +20,7 @@ pub mod findings;
 mod host;
 mod inbound;
 pub mod injection;
+mod locks;
 mod names;
 mod outbound;
 mod outcome;
@@ -38,6 +39,7 @@ pub use decisions::{Decisions, PortDecision, Work};
 pub use engine::{Engine, QueryError};
 pub use explain::{ClientAnswer, ConnectionAnswer, ConnectionQuery, EndpointAnswer, ServerFirst, WorkloadAnswer};
 pub use inbound::{Inbound, InboundPort, ServiceRef};
+pub use locks::{Lock, PortLock, ServiceLocks};
 pub use outbound::{Destination, DestinationEndpoint, DestinationPort, TlsSettings};
 pub use outcome::Outcome;
 pub use trace::{Step, Verdict};

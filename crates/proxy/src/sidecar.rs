@@ -137,7 +137,7 @@ impl Sidecar {
             Err(_) => Some(Refusal::new(Reason::InternalError, "the sidecar failed; its log says where")),
         };
         let open = || self.connections.open(direction, canonical(peer), canonical(local));
-        self.finish(entered.get_or_init(open), refusal);
+        self.finish(entered.get_or_init(open), refusal.as_ref());
     }
 
     async fn run(
@@ -169,8 +169,8 @@ impl Sidecar {
     }
 
     /// Records how a connection ended.
-    fn finish(&self, connection: &Connection, refusal: Option<Refusal>) {
-        if let Some(refusal) = &refusal {
+    fn finish(&self, connection: &Connection, refusal: Option<&Refusal>) {
+        if let Some(refusal) = refusal {
             self.refusals.count(connection, refusal);
             connection.note(|details| {
                 // A connection that was served and then cut or broken keeps what it was.
@@ -181,7 +181,7 @@ impl Sidecar {
                 details.refusal = Some(refusal.clone());
             });
         }
-        self.flows.end(connection, refusal.as_ref());
+        self.flows.end(connection, refusal);
         let record = self.connections.finish(connection);
         self.log.log(&record, &self.metrics);
     }

@@ -1,6 +1,6 @@
 //! The HTTP API: reads over TCP on loopback, reads and writes over the socket `api.sock` of the state folder.
 //!
-//! `GET /api/v1/{status,proxies,certificates,tokens,rollouts,ca,explain}`, `POST /api/v1/tokens`,
+//! `GET /api/v1/{status,mesh,traffic,plaintext,stream,proxies,certificates,tokens,rollouts,ca,explain}`, `POST /api/v1/tokens`,
 //! `POST /api/v1/rollouts/{complete,abort}`, `POST /api/v1/ca/{rotate,abort}`, `GET /readyz`, `GET /metrics`.
 //! Names in JSON are camelCase, times RFC 3339; an error is `{"error": "…"}`.
 
@@ -9,9 +9,13 @@ mod certificate_metrics;
 mod certificates;
 mod explain;
 pub mod guard;
+mod mesh;
 pub mod monitoring;
 mod serve;
+mod stream;
+mod traffic;
 mod views;
+mod window;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -24,8 +28,10 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use mutua_policy::ConnectionQuery;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 pub use serve::{BindError, Bound, bind};
+use window::Window;
 
 use crate::Parts;
 use crate::configure::{self, NotAborted};
@@ -60,8 +66,15 @@ impl IntoResponse for Failure {
 }
 
 /// All paths.
-pub fn router(parts: Arc<Parts>) -> Router {
+///
+/// Streams end with `stop`.
+pub fn router(parts: Arc<Parts>, stop: CancellationToken) -> Router {
+    let surveys = Arc::new(mesh::Surveys::default());
     Router::new()
+        .route("/api/v1/mesh", get(async move |State(parts): State<Arc<Parts>>| mesh(&parts, surveys).await))
+        .route("/api/v1/stream", get(async move |State(parts): State<Arc<Parts>>| stream::stream(parts, stop)))
+        .route("/api/v1/traffic", get(traffic))
+        .route("/api/v1/plaintext", get(plaintext))
         .route("/api/v1/status", get(status))
         .route("/api/v1/proxies", get(proxies))
         .route("/api/v1/certificates", get(certificates))
@@ -86,6 +99,20 @@ async fn unknown() -> Failure {
 
 async fn status(State(parts): State<Arc<Parts>>) -> Json<views::StatusView> {
     Json(views::status(&parts))
+}
+
+async fn mesh(parts: &Arc<Parts>, surveys: Arc<mesh::Surveys>) -> Result<Json<Arc<mesh::MeshView>>, Failure> {
+    let snapshot = parts.world.current();
+    let view = tokio::task::spawn_blocking(move || surveys.of(&snapshot)).await;
+    view.map(Json).map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+}
+
+async fn traffic(State(parts): State<Arc<Parts>>, window: Window) -> Json<traffic::TrafficView> {
+    Json(traffic::traffic(&parts, window.0, SystemTime::now()))
+}
+
+async fn plaintext(State(parts): State<Arc<Parts>>, window: Window) -> Json<traffic::PlaintextView> {
+    Json(traffic::plaintext(&parts, window.0, SystemTime::now()))
 }
 
 async fn proxies(State(parts): State<Arc<Parts>>) -> Json<views::ProxiesView> {

@@ -11,6 +11,7 @@ use crate::distribute::authorize::{entitled, identity};
 use crate::listen::Peer;
 use crate::names::WorkloadName;
 use crate::registry::Registry;
+use crate::traffic::Traffic;
 use crate::world::World;
 
 /// Reports that follow each other faster are taken up at this pace; the sender waits.
@@ -21,13 +22,15 @@ const PACE: Duration = Duration::from_millis(200);
 pub struct Reports {
     world: Arc<World>,
     registry: Arc<Registry>,
+    traffic: Arc<Traffic>,
 }
 
 impl Reports {
     /// A service over these parts.
     #[must_use]
     pub fn new(parts: &crate::Parts) -> Self {
-        Self { world: Arc::clone(&parts.world), registry: Arc::clone(&parts.registry) }
+        let (world, registry, traffic) = (Arc::clone(&parts.world), Arc::clone(&parts.registry), Arc::clone(&parts.traffic));
+        Self { world, registry, traffic }
     }
 }
 
@@ -43,7 +46,9 @@ impl MeshReport for Reports {
             let snapshot = self.world.current();
             let identity = identity(&snapshot, peer.as_ref())?;
             entitled(&snapshot, identity, &workload)?;
-            self.registry.report(&workload, &identity.to_string(), &report, SystemTime::now());
+            let now = SystemTime::now();
+            self.registry.report(&workload, &identity.to_string(), &report, now);
+            self.traffic.take(&workload, &report, &snapshot, now);
             tokio::time::sleep(PACE).await;
         }
         Ok(Response::new(ReportAck {}))

@@ -27,6 +27,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// Leaves issued.
     pub leaves: Arc<IssuedLeaves>,
+    /// What passes in the mesh.
+    pub traffic: Arc<Traffic>,
     /// Changes under way and done.
     pub rollouts: Arc<Rollouts>,
     /// Join tokens.

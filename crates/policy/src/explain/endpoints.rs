@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::outcome::{Outcome, Server, outcome};
 use crate::service::{self, Endpoint, Service};
 use crate::trace::Step;
-use crate::workload::{self, Workload};
+use crate::workload::Workload;
 
 /// The step of a client without a sidecar.
 pub(super) fn without_sidecar() -> Step {
@@ -72,7 +72,7 @@ impl Engine {
         http: bool,
         trace: &mut Trace,
     ) -> EndpointAnswer {
-        let sidecar = endpoint.workload.map_or_else(|| workload::is_istio(&endpoint.tls_mode), |at| self.workloads()[at].sidecar);
+        let sidecar = self.has_sidecar(endpoint);
         let effective = self.endpoint_accepts(endpoint);
         let mode = sidecar.then(|| effective.on(port));
         let http = endpoint.workload.map_or(http, |at| self.is_http(&self.workloads()[at], port));

@@ -8,6 +8,7 @@ mod edge_cases;
 mod edge_table;
 #[path = "../../benches/generated.rs"]
 mod generated;
+mod locks;
 mod peer_authentications;
 mod properties;
 mod reference;

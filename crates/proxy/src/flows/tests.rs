@@ -47,7 +47,8 @@ fn a_connection_that_goes_on_over_another_end_is_counted_in_both_with_its_own_by
         connection.parted();
     }
     flows.end(&connection, None);
-    let counted: Vec<_> = flows.list().iter().map(|flow| (flow.key.outcome, flow.counts().received, flow.counts().closed)).collect();
+    let counted: Vec<_> =
+        flows.list().iter().map(|flow| (flow.key.outcome, flow.counts().received, flow.counts().closed)).collect();
     assert_eq!(counted, [(Some(Outcome::Plaintext), 10, 1), (Some(Outcome::Mtls), 5, 1)]);
 }
 
