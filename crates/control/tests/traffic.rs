@@ -7,6 +7,7 @@ use common::{FRONT, Mesh};
 use mutua_wire::MeshResource;
 use mutua_wire::mesh::{self, Flow, ProxyReport};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 fn edge<'a>(answer: &'a Value, from: &str, to: &str) -> &'a Value {
     let edges = answer["edges"].as_array().expect("edges");
@@ -103,6 +104,44 @@ async fn the_mesh_is_told_as_policy_has_it() {
     let workload =
         answer["workloads"].as_array().expect("workloads").iter().find(|one| one["workload"] == "shop/front").expect("listed");
     assert_eq!(workload["identity"], FRONT);
-    let namespace = &answer["namespaces"][0];
-    assert_eq!((&namespace["name"], &namespace["inherited"]), (&"shop".into(), &true.into()), "{answer:#}");
+    let namespaces = answer["namespaces"].as_array().expect("namespaces");
+    let shop = namespaces.iter().find(|one| one["name"] == "shop").expect("listed");
+    assert_eq!((&shop["inherited"], &shop["mode"], &shop["withSidecar"]), (&true.into(), &"PERMISSIVE".into(), &2.into()));
+}
+
+#[tokio::test]
+async fn a_page_is_told_when_to_ask_again_and_does_not_hold_up_a_stop() {
+    let mut mesh = Mesh::start().await;
+    let mut stream = tokio::net::TcpStream::connect(mesh.api).await.expect("the API answers");
+    stream.write_all(b"GET /api/v1/stream HTTP/1.1\r\nhost: localhost\r\n\r\n").await.expect("asked");
+    let mut seen = String::new();
+    until(&mut stream, &mut seen, "\"generation\":1,\"phase\":\"complete\"").await;
+    mesh.write("strict.yaml", STRICT);
+    until(&mut stream, &mut seen, "\"generation\":2").await;
+    until(&mut stream, &mut seen, "event: alive").await;
+    mesh.shutdown.cancel();
+    let stopped = mesh.plane.take().expect("running").wait();
+    tokio::time::timeout(std::time::Duration::from_secs(4), stopped)
+        .await
+        .expect("in less than it waits for streams")
+        .expect("stops");
+}
+
+const STRICT: &str = "
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: istio-system}
+spec: {mtls: {mode: STRICT}}
+";
+
+async fn until(stream: &mut tokio::net::TcpStream, seen: &mut String, text: &str) {
+    let reading = async {
+        while !seen.contains(text) {
+            let mut buffer = [0; 4096];
+            let read = stream.read(&mut buffer).await.expect("readable");
+            assert!(read > 0, "it ended after {seen}");
+            seen.push_str(&String::from_utf8_lossy(&buffer[..read]));
+        }
+    };
+    tokio::time::timeout(common::PATIENCE, reading).await.unwrap_or_else(|_| panic!("no {text} in time"));
 }

@@ -11,6 +11,7 @@ mod explain;
 pub mod guard;
 mod mesh;
 pub mod monitoring;
+mod pages;
 mod serve;
 mod stream;
 mod traffic;
@@ -88,13 +89,9 @@ pub fn router(parts: Arc<Parts>, stop: CancellationToken) -> Router {
         .route("/api/v1/explain", get(explain))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .fallback(unknown)
+        .fallback(pages::page)
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .with_state(parts)
-}
-
-async fn unknown() -> Failure {
-    Failure::new(StatusCode::NOT_FOUND, "there is nothing at this path; the API is below /api/v1".to_owned())
 }
 
 async fn status(State(parts): State<Arc<Parts>>) -> Json<views::StatusView> {

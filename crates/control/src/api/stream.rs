@@ -72,7 +72,7 @@ pub fn stream(parts: Arc<Parts>, stop: CancellationToken) -> Result<Sse<impl Str
         }
     });
     let events = events.take_until(stop.cancelled_owned());
-    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE).text("alive")))
+    Ok(Sse::new(events).keep_alive(KeepAlive::new().interval(ALIVE).event(Event::default().event("alive").data(""))))
 }
 
 fn standing(parts: &Parts) -> Standing {

@@ -17,6 +17,7 @@ use crate::sign::own::Own;
 use crate::sign::remembered::Remembered;
 use crate::sign::rotation::{self, Rotation};
 use crate::sign::tokens::Tokens;
+use crate::traffic::Traffic;
 use crate::world::{Trust, World};
 
 /// What the parts of a running control plane share.
