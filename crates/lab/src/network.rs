@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use crate::error::doing;
 use crate::privilege::find;
@@ -27,7 +28,7 @@ pub struct Host {
     /// Its address on the bridge.
     pub address: Ipv4Addr,
     /// Where its programs run.
-    pub namespace: Namespace,
+    pub namespace: Arc<Namespace>,
 }
 
 impl Host {
@@ -117,7 +118,7 @@ impl Network {
             lines.push(format!("route add default via {}", ipv6(GATEWAY)));
         }
         self.batch(&namespace, &lines)?;
-        let host = Host { name: name.to_owned(), address, namespace };
+        let host = Host { name: name.to_owned(), address, namespace: Arc::new(namespace) };
         Ok(self.hosts.entry(name.to_owned()).or_insert(host))
     }
 

@@ -13,6 +13,7 @@ mod runner;
 mod scenario;
 mod world;
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -31,9 +32,18 @@ pub struct Args {
     /// Walk through the steps, print the verdict, and end: exit code 0 when everything is proven, else 1
     #[arg(long)]
     once: bool,
+    /// Where the console is reached with a browser of this machine: a loopback address
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:20001", value_parser = loopback)]
+    console: SocketAddr,
     /// Keep the logs of all processes in this folder
     #[arg(long, value_name = "DIR")]
     logs: Option<std::path::PathBuf>,
+}
+
+/// The console answers without authentication, so only to this machine.
+fn loopback(text: &str) -> Result<SocketAddr, String> {
+    let address: SocketAddr = text.parse().map_err(|_| "an address and a port are needed, like 127.0.0.1:20001".to_owned())?;
+    if address.ip().is_loopback() { Ok(address) } else { Err(format!("{} is not a loopback address", address.ip())) }
 }
 
 /// Set once somebody asks us to end.
@@ -78,6 +88,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = Stop::listen()?;
     report::heading(privilege);
     let mut world = World::build()?;
+    if !args.once {
+        world.show_console(args.console);
+    }
     let walked = world.start(&stop).and_then(|()| runner::walk(&mut world, &stop));
     let verdict = match walked {
         Ok(verdict) => finish(args, &mut world, verdict, &stop)?,

@@ -153,13 +153,14 @@ pub(crate) fn how_to_look(world: &World) -> anyhow::Result<()> {
     let state = state.display();
     print(&format!(
         "\n{HEAD}The mesh is up.{HEAD:#} It reads {config}; change the YAML there and watch.\n\n\
-         {DIM}what every sidecar runs{DIM:#}\n  {mutua} proxy-status --state {state}\n  {mutua} certs --state {state}\n\
+         {console}{DIM}what every sidecar runs{DIM:#}\n  {mutua} proxy-status --state {state}\n  {mutua} certs --state {state}\n\
          {DIM}why a connection is as it is{DIM:#}\n  {mutua} explain --state {state} --from shop/storefront --to catalog.shop:8080\n\
          {DIM}a call of your own: with a sidecar, and without{DIM:#}\n  {storefront} curl -s http://catalog.shop:8080/\n  \
          {legacy} curl -s http://catalog.shop:8080/\n\
          {DIM}the sidecar's metrics{DIM:#}\n  {storefront} curl -s http://127.0.0.1:15020/stats/prometheus\n\n\
          Ctrl-C ends it.\n",
         config = world.config().display(),
+        console = world.console.map(|at| format!("{DIM}the console, for a browser{DIM:#}\n  http://{at}/\n")).unwrap_or_default(),
         storefront = world.enter("shop/storefront")?,
         legacy = world.enter(LEGACY)?,
     ))

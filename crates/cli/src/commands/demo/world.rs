@@ -1,16 +1,17 @@
 //! The network, its processes, and the folder they live in.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use mutua_lab::folder::StateFolder;
-use mutua_lab::{Ending, GATEWAY, Network, Process, RUN, Service, Sniffer, privilege};
+use mutua_lab::{Door, Ending, GATEWAY, Network, Process, RUN, Service, Sniffer, privilege};
 
 use super::ask::ControlPlane;
 use super::files;
@@ -24,6 +25,8 @@ use crate::output::{DIM, note};
 const USER: u32 = 1337;
 /// Where there is no other user, or none that reaches our files, connections that carry this mark are the sidecars' own.
 const MARK: &str = "1337";
+/// Where the control plane shows its console, in its own namespace.
+const CONSOLE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 20001);
 /// How long anything may take on a slow machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 /// From issuance to the end of a leaf: renewals happen at half of it.
@@ -38,6 +41,8 @@ pub(crate) struct World {
     pub sniffer: Sniffer,
     pub network: Network,
     pub control: ControlPlane,
+    /// Where the console is reached.
+    pub console: Option<SocketAddr>,
     program: PathBuf,
     sidecar_program: PathBuf,
     /// Whom sidecars run as; none: as we do, and their connections carry a mark.
@@ -73,11 +78,26 @@ impl World {
             sniffer,
             network,
             control,
+            console: None,
             sidecar_user,
             program,
             sidecar_program,
             folder,
         })
+    }
+
+    /// Lets browsers of this machine reach the console at `address`; where that is taken, a word says so.
+    pub fn show_console(&mut self, address: SocketAddr) {
+        let (host, _) = CONTROL_PLANE;
+        let opened = self
+            .network
+            .host(host)
+            .map_err(anyhow::Error::from)
+            .and_then(|host| Ok(Door::open(address, Arc::clone(&host.namespace), CONSOLE)?));
+        match opened {
+            Ok(door) => self.console = Some(door.address),
+            Err(error) => note(&format!("the console is not shown at {address}: {error} (--console chooses another address)")),
+        }
     }
 
     /// The folder that the control plane watches.
