@@ -92,7 +92,7 @@ mod tests {
         let cases = [
             (not, "expired"),
             (TokenReviewStatus { authenticated: None, ..good.clone() }, "not authenticated"),
-            (TokenReviewStatus { audiences: None, ..good.clone() }, "audience"),
+            (TokenReviewStatus { audiences: None, ..good }, "audience"),
             (status("system:serviceaccount:shop:front", &[GROUP], &["vault"]), "audience"),
             (status("system:serviceaccount:shop:front", &["system:authenticated"], &["istio-ca"]), "not of a service account"),
             (status("system:serviceaccount:shop:front:x", &[GROUP], &["istio-ca"]), "no service account"),
