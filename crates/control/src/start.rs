@@ -6,7 +6,6 @@ mod shared;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -38,6 +37,7 @@ use crate::sign::remembered::Remembered;
 use crate::sign::reroot;
 use crate::sign::rotation::{self, Rotation};
 use crate::sign::service::{LeafTtl, Signer};
+use crate::sign::signers::Signers;
 use crate::sign::tokens::Tokens;
 use crate::source::folder::FolderSource;
 use crate::source::leader::FileLeader;
@@ -155,7 +155,8 @@ impl ControlPlane {
             Some(folder) => plugged(&state, folder, &remembered)?,
             None => rotation::load(&state, &trust_domain)?,
         };
-        let trust = trust(&ca, record.as_ref(), 0);
+        let signers = Signers::begin(&state, settings.ca_dir.as_ref().map(|_| ca.signer()), record.as_ref());
+        let trust = trust(&ca, record.as_ref(), signers.renew_not_before());
         let world = Arc::new(World::begin(Arc::clone(&state), &reading, &before, &trust, !settings.stage_timeout.is_zero())?);
         if let Some(rejected) = &rejected {
             tracing::error!(reason = rejected.summary, "the configuration is invalid; the last good one is in force");
@@ -171,7 +172,7 @@ impl ControlPlane {
         let mut tasks = JoinSet::new();
         let accounts = know_accounts(&mut tasks, settings.jwt.begin(&metrics).await?, accounts, &shutdown);
         let shown = (metrics, source.name(), listen);
-        let (parts, aborts) = parts(&settings, &state, world, (ca, record, remembered), accounts, shown)?;
+        let (parts, aborts) = parts(&settings, &state, world, (ca, record, remembered, signers), accounts, shown)?;
         let parts = Arc::new(parts);
         spawn_servers(&mut tasks, &parts, &settings, (tcp, bound), &shutdown);
         let configuration = Configuration { source, sink, reading, state, aborts };
@@ -233,7 +234,7 @@ fn parts(
     settings: &Settings,
     state: &Arc<StateDir>,
     world: Arc<World>,
-    (ca, record, remembered): (Ca, Option<rotation::Record>, Remembered),
+    (ca, record, remembered, signers): (Ca, Option<rotation::Record>, Remembered, Signers),
     accounts: Arc<[Arc<dyn AccountTokens>]>,
     (metrics, source, listen): (Arc<Metrics>, String, SocketAddr),
 ) -> Result<(Parts, mpsc::Receiver<Abort>), StartError> {
@@ -249,7 +250,7 @@ fn parts(
         rotation: Arc::new(rotation),
         remembered,
         retrust: Notify::new(),
-        resigned: AtomicI64::new(0),
+        signers,
         registry: Arc::new(Registry::default()),
         leaves: Arc::new(IssuedLeaves::default()),
         traffic: Arc::new(Traffic::load(state)?),
@@ -371,9 +372,9 @@ pub(crate) fn parts_for_tests(
     settings.ca_dir = ca_dir.map(std::path::Path::to_owned);
     let own = || rotation::load(state, &TrustDomain::new("cluster.local").expect("a name")).expect("a CA").0;
     let ca = ca_dir.map_or_else(own, |folder| Ca::from_dir(folder).expect("a CA"));
-    let before = crate::world::Before::default();
-    let world = World::begin(Arc::clone(state), reading, &before, &trust(&ca, None, 0), false).expect("begins");
+    let world = World::begin(Arc::clone(state), reading, &Default::default(), &trust(&ca, None, 0), false).expect("begins");
     let remembered = Remembered::load(Arc::clone(state));
     let shown = (Arc::default(), "a test".to_owned(), settings.listen);
-    parts(&settings, state, Arc::new(world), (ca, None, remembered), Arc::default(), shown).expect("made")
+    let made = (ca, None, remembered, Signers::begin(state, None, None));
+    parts(&settings, state, Arc::new(world), made, Arc::default(), shown).expect("made")
 }

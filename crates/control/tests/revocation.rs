@@ -119,3 +119,26 @@ async fn an_intermediate_is_replaced_and_then_revoked() {
     follow(&mesh, &new, "shop/front").await;
     assert!(mesh.create(&key, None, Some(&old)).await.is_err(), "nothing below the old intermediate counts");
 }
+
+/// Files that are replaced while no control plane runs are noticed all the same, and asked for until all have followed.
+#[tokio::test]
+async fn an_intermediate_that_was_replaced_while_stopped_renews_all_leaves() {
+    let pki = Pki::new();
+    let mesh = plugged(&pki).await;
+    let old = mesh.join("shop/front").await;
+    assert_eq!(follow(&mesh, &old, "shop/front").await.1.renew_not_before, 0);
+    let again = |settings: &mut mutua_control::Settings| settings.ca_dir = Some(pki.dir());
+    let mesh = mesh.restart_with(again).await;
+    assert_eq!(follow(&mesh, &old, "shop/front").await.1.renew_not_before, 0, "the same signer");
+    pki.intermediate("next");
+    // Nobody is told of it: the control plane is asked to stop first.
+    let mesh = mesh.restart_after(|| pki.plug("next"), again).await;
+    let from = follow(&mesh, &old, "shop/front").await.1.renew_not_before;
+    let start = old.not_before().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    assert!(from > i64::try_from(start).expect("small"), "{from}, the old leaf began at {start}");
+    let mesh = mesh.restart_with(again).await;
+    assert_eq!(follow(&mesh, &old, "shop/front").await.1.renew_not_before, from, "who was away is asked still");
+    let key = PrivateKey::generate().expect("a key");
+    let new = credentials(&key, &mesh.create(&key, None, Some(&old)).await.expect("renews by the old leaf"));
+    assert_eq!(new.info().issuer, "CN=next");
+}

@@ -259,6 +259,38 @@ async fn a_change_is_taken_back_and_stays_so_until_the_configuration_changes() {
 }
 
 #[tokio::test]
+async fn an_abort_that_cannot_be_recorded_changes_nothing_not_even_after_a_restart() {
+    let mesh = begun_with("DISABLE", PATIENCE).await;
+    let leaves = leaves(&mesh).await;
+    let [mut front, mut back] = proxies(&mesh, &leaves).await;
+    mesh.write("policy.yaml", &policy("STRICT"));
+    let _wide = (front.next().await.expect("widens"), back.next().await.expect("widens"));
+    let record = mesh.folder.path().join("state/generation.json");
+    let recorded = std::fs::read(&record).expect("recorded");
+    std::fs::remove_file(&record).expect("removed");
+    std::fs::create_dir(&record).expect("nothing can be recorded now");
+    let (status, answer) = mesh.api("POST", "/api/v1/rollouts/abort", "").await;
+    assert!(status == 500 && answer.to_string().contains("generation.json"), "{status} {answer}");
+    let status = mesh.get("/api/v1/status").await;
+    assert_eq!((&status["generation"], &status["phase"]), (&2.into(), &"widen".into()), "{status}");
+    std::fs::remove_dir(&record).expect("and now it can");
+    std::fs::write(&record, recorded).expect("as before");
+    drop((front, back));
+
+    let mesh = mesh.restart_with(|settings| settings.stage_timeout = PATIENCE).await;
+    let status = mesh.get("/api/v1/status").await;
+    assert_eq!((&status["generation"], &status["phase"]), (&2.into(), &"widen".into()), "{status}");
+    assert!(status["rejected"].is_null(), "{status}");
+    // Asked again, and recorded, it is done, also for a restart.
+    let (status, answer) = mesh.api("POST", "/api/v1/rollouts/abort", "").await;
+    assert_eq!((status, &answer[0]["aborted"]), (200, &true.into()), "{answer}");
+    let mesh = mesh.restart().await;
+    let status = mesh.get("/api/v1/status").await;
+    assert_eq!(status["generation"], 3, "{status}");
+    assert!(status["rejected"].as_str().is_some_and(|why| why.contains("taken back")), "{status}");
+}
+
+#[tokio::test]
 async fn an_abort_of_nothing_but_another_trust_is_refused_and_not_remembered() {
     let mesh = begun_with("DISABLE", PATIENCE).await;
     let leaf = mesh.join("shop/front").await;

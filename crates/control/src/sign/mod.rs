@@ -10,4 +10,5 @@ pub mod reroot;
 mod root_files;
 pub mod rotation;
 pub mod service;
+pub mod signers;
 pub mod tokens;

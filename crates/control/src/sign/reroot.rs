@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use mutua_identity::{AnchorName, Ca, IdentityError};
 use tokio_util::sync::CancellationToken;
 
 use super::remembered;
-use super::rotation::{Record, RootPhase, RotationError, renewed_from_now};
+use super::rotation::{Record, RootPhase, RotationError};
 use crate::Parts;
 use crate::clock::{rfc3339, unix};
 use crate::names::WorkloadName;
@@ -105,13 +104,9 @@ pub fn replaced(parts: &Parts, folder: &Path) -> bool {
         end if end <= SystemTime::now() => Err(IdentityError::SignerExpired(end)),
         _ => Ok(next),
     });
-    let before = parts.ca.load_full();
     match next.map_err(RotationError::Ca).and_then(|next| parts.rotation.replaced(next, known(parts))) {
         Ok(false) => {
-            if parts.ca.load().signer() != before.signer() {
-                // Leaves of the signer before would die with it, or when the CA above revokes it.
-                parts.resigned.store(renewed_from_now(), Ordering::Relaxed);
-            }
+            parts.signers.note(parts.ca.load().signer(), None);
             tracing::info!(folder = %folder.display(), "the signing CA is read again");
         }
         Ok(true) => tracing::info!(
@@ -179,6 +174,9 @@ pub async fn lead(parts: &Parts, shutdown: CancellationToken) {
             Some(_) => tracing::info!("the new root signs; leaves of the old one are renewed"),
             None => tracing::info!("the old root is gone: the change is complete"),
         }
+        if parts.rotation.is_plugged() {
+            parts.signers.note(parts.ca.load().signer(), parts.rotation.record().as_ref());
+        }
         parts.keeper.renew();
         parts.retrust.notify_one();
     }
@@ -193,7 +191,7 @@ fn in_force(parts: &Parts, record: &Record) -> bool {
 
 /// Whether anybody is waited for; notes since when only reports on connections are.
 fn awaited(parts: &Parts, record: &Record) -> bool {
-    let (reissue, before) = (record.phase == RootPhase::Reissue, parts.rotation.renewed());
+    let (reissue, before) = (record.phase != RootPhase::Trust, parts.rotation.renewed());
     let waiting = waiting(parts, record);
     let renewed = |one: &Waiting| matches!(one.reason, Why::Connections(_) | Why::Report);
     parts.rotation.note_renewed(reissue && waiting.iter().all(renewed));
@@ -208,7 +206,7 @@ pub fn waiting(parts: &Parts, record: &Record) -> Vec<Waiting> {
         now,
         told: (stage.target.trust == parts.trust()).then(|| stage.revision()),
         renew_not_before: record.renew_not_before(),
-        going: (record.phase == RootPhase::Reissue).then(|| parts.rotation.going(record)),
+        going: (record.phase != RootPhase::Trust).then(|| parts.rotation.going(record)),
         reported: parts.rotation.renewed().map(|renewed| renewed + UNDER_WAY),
     };
     let mut names: BTreeMap<WorkloadName, i64> = record.expected.clone();

@@ -24,7 +24,7 @@ pub(super) fn compose(state: &StateDir, record: &Record) -> Result<Ca, RotationE
     })
 }
 
-/// The files of the next CA become those of the CA. Done again after a crash, it ends in the same.
+/// The files of the next CA become those of the CA, and the change is over. Done again after a crash, it ends in the same.
 pub(super) fn install(state: &StateDir) -> Result<(), RotationError> {
     // The last to be written before the change began, and the first to go once it is over.
     if state.join(NEXT).join("ca-cert.pem").exists() {
@@ -34,8 +34,7 @@ pub(super) fn install(state: &StateDir) -> Result<(), RotationError> {
             }
         }
     }
-    state.remove(RECORD)?;
-    remove_next(state)
+    Ok(state.remove(RECORD)?)
 }
 
 /// The CA of the state folder, made when there is none.

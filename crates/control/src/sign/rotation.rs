@@ -75,7 +75,7 @@ impl Record {
     /// whole seconds, and within the second of the switch either root may have signed.
     #[must_use]
     pub fn renew_not_before(&self) -> i64 {
-        if self.phase == RootPhase::Reissue { self.since + 1 - BACKDATED } else { 0 }
+        if self.phase == RootPhase::Trust { 0 } else { self.since + 1 - BACKDATED }
     }
 }
 
@@ -138,6 +138,7 @@ pub fn load(state: &StateDir, trust_domain: &TrustDomain) -> Result<(Ca, Option<
     };
     if record.phase == RootPhase::Install {
         root_files::install(state)?;
+        root_files::remove_next(state)?;
         return Ok((root_files::own(state, trust_domain)?, None));
     }
     Ok((root_files::compose(state, &record)?, Some(record)))
@@ -310,7 +311,10 @@ impl Rotation {
             }
             RootPhase::Reissue | RootPhase::Install => {
                 if !known.aborted && known.before.is_none() {
-                    root_files::write(&self.state, &Record { phase: RootPhase::Install, since: unix_now(), ..known })?;
+                    let installing = Record { phase: RootPhase::Install, ..known };
+                    root_files::write(&self.state, &installing)?;
+                    // From here on there is no way back, though the files may have to be written again.
+                    *record = Some(installing);
                     root_files::install(&self.state)?;
                 }
                 self.finish(&mut record)
@@ -334,9 +338,12 @@ impl Rotation {
     fn finish(&self, record: &mut Option<Record>) -> Result<(), RotationError> {
         let ca = Ca::from_dir(self.plugged.as_deref().unwrap_or(&self.state.join(CURRENT)))?;
         self.state.remove(RECORD)?;
-        root_files::remove_next(&self.state)?;
         self.ca.store(Arc::new(ca));
         *record = None;
+        // Without the record nothing reads them; the next change, or start, removes what is left.
+        if let Err(error) = root_files::remove_next(&self.state) {
+            tracing::warn!(%error, "files of a root that nobody needs are not removed");
+        }
         Ok(())
     }
 

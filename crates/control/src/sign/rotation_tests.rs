@@ -135,6 +135,80 @@ fn killed_at_any_moment_it_goes_on() {
     }
 }
 
+/// A folder where a file is to be written or removed: neither works.
+fn in_the_way(state: &StateDir, name: &str) -> (std::path::PathBuf, Option<Vec<u8>>) {
+    let path = state.join(name);
+    let content = std::fs::read(&path).ok();
+    let _ = std::fs::remove_file(&path);
+    std::fs::create_dir_all(path.join("inside")).unwrap();
+    (path, content)
+}
+
+fn out_of_the_way((path, content): (std::path::PathBuf, Option<Vec<u8>>)) {
+    std::fs::remove_dir_all(&path).unwrap();
+    if let Some(content) = content {
+        std::fs::write(path, content).unwrap();
+    }
+}
+
+/// What an answer says of a change is what a restart finds, whichever file could not be written or removed.
+#[test]
+fn what_cannot_be_recorded_has_not_happened() {
+    let (trust, reissue) = (Some(RootPhase::Trust), Some(RootPhase::Reissue));
+    let same = [true; 2];
+    for (stage, name, done, here) in [
+        // Nothing has happened: the record stands.
+        (trust, RECORD, false, trust),
+        (reissue, RECORD, false, reissue),
+        // It is over, though files are left.
+        (trust, "next-ca/ca-cert.pem", true, None),
+        (trust, "next-ca/ca-key.pem", true, None),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let state = Arc::new(StateDir::open(folder.path()).unwrap());
+        let (ca, _) = load(&state, &domain()).unwrap();
+        let ca = Arc::new(ArcSwap::from_pointee(ca));
+        let rotation = Rotation::new(Arc::clone(&state), Arc::clone(&ca), None, None);
+        rotation.begin(&domain(), BTreeMap::new()).unwrap();
+        if stage == reissue {
+            rotation.advance(BTreeMap::new()).unwrap();
+        }
+        let before = (ca.load().signer().serial.clone(), ca.load().bundle().roots_pem().len());
+        let obstacle = in_the_way(&state, name);
+        assert_eq!(rotation.abort().is_ok(), done, "{stage:?} {name}");
+        assert_eq!(rotation.record().map(|record| record.phase), here, "{stage:?} {name}");
+        assert!(rotation.record().is_none_or(|record| !record.aborted), "{stage:?} {name}");
+        let after = (ca.load().signer().serial.clone(), ca.load().bundle().roots_pem().len());
+        assert_eq!([before.0 == after.0, (before.1 == after.1) != done], same, "{stage:?} {name}");
+        out_of_the_way(obstacle);
+        let (restarted, record) = load(&state, &domain()).unwrap();
+        assert_eq!(record, rotation.record(), "{stage:?} {name}");
+        assert_eq!((restarted.signer().serial.clone(), restarted.bundle().roots_pem().len()), after, "{stage:?} {name}");
+    }
+}
+
+/// Once the new root is being put in its place there is no way back, though a file could not be written yet.
+#[test]
+fn half_installed_is_not_taken_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = Arc::new(StateDir::open(folder.path()).unwrap());
+    let (ca, _) = load(&state, &domain()).unwrap();
+    let ca = Arc::new(ArcSwap::from_pointee(ca));
+    let rotation = Rotation::new(Arc::clone(&state), Arc::clone(&ca), None, None);
+    rotation.begin(&domain(), BTreeMap::new()).unwrap();
+    rotation.advance(BTreeMap::new()).unwrap();
+    let (renewed, signer) = (rotation.record().unwrap().renew_not_before(), ca.load().signer().serial.clone());
+    let obstacle = in_the_way(&state, "ca/root-cert.pem");
+    rotation.advance(BTreeMap::new()).unwrap_err();
+    let record = rotation.record().unwrap();
+    assert_eq!((record.phase, record.renew_not_before()), (RootPhase::Install, renewed), "nobody renews again");
+    assert!(matches!(rotation.abort(), Err(RotationError::TooLate)));
+    out_of_the_way(obstacle);
+    rotation.advance(BTreeMap::new()).unwrap();
+    let installed = load(&state, &domain()).unwrap();
+    assert_eq!((installed.0.signer().serial.clone(), installed.1, rotation.record()), (signer, None, None));
+}
+
 /// A plugged-in CA below a root of its own, in a folder, with the roots of `beside` in its bundle.
 fn plug(folder: &Path, from: &Path, beside: &[&Path]) -> Ca {
     std::fs::create_dir_all(folder).unwrap();
@@ -188,6 +262,28 @@ fn a_plugged_in_root_is_changed_in_stages() {
     let expected: BTreeMap<WorkloadName, i64> = [("shop/front".parse().unwrap(), 1)].into();
     let (later, record) = load_plugged(&state, &dir, Some(told), expected.clone()).unwrap();
     assert_eq!((later.bundle().roots_pem().len(), record.unwrap().expected), (2, expected));
+}
+
+/// While both roots are trusted, the lists of the new CA are held against peers below the old one too: a list that bears the
+/// name of the old root, and that the old root has not signed, would say who of its leaves is revoked.
+#[test]
+fn lists_that_bear_the_name_of_the_root_in_use_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (mutua_testbed::Pki::new(), mutua_testbed::Pki::new());
+    let state = Arc::new(StateDir::open(&folder.path().join("state")).unwrap());
+    let (ca, record) = load_plugged(&state, &old.dir(), None, BTreeMap::new()).unwrap();
+    let ca = Arc::new(ArcSwap::from_pointee(ca));
+    let rotation = Rotation::new(Arc::clone(&state), Arc::clone(&ca), record, Some(old.dir()));
+    let before = ca.load().bundle().clone();
+    // Both roots have the same name.
+    new.put("ca-crl.pem", &new.lists(&[]));
+    let next = Ca::from_dir(&new.dir()).expect("good by itself");
+    let refused = rotation.replaced(next, BTreeMap::new()).expect_err("not beside the other").to_string();
+    assert!(refused.contains("ca-crl.pem") && refused.contains("is not signed by that CA"), "{refused}");
+    assert_eq!((rotation.record(), ca.load().bundle() == &before), (None, true), "nothing is changed");
+    assert!(root_files::read(&state).unwrap().is_none(), "nor for a restart");
+    std::fs::remove_file(new.dir().join("ca-crl.pem")).unwrap();
+    assert!(rotation.replaced(Ca::from_dir(&new.dir()).unwrap(), BTreeMap::new()).unwrap(), "without lists it begins");
 }
 
 #[test]

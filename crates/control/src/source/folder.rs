@@ -84,10 +84,12 @@ impl Source for FolderSource {
 
     async fn first(&mut self) -> Result<First, Rejected> {
         let before = Before { readings: self.kept.all().iter().map(parse).collect() };
-        let last = self.marked(Mark::Last);
-        let last = before.readings.iter().find(|reading| Some(&reading.digest) == last.as_ref()).cloned();
+        let (in_force, marked) = (self.kept.in_force(), self.marked(Mark::Last));
+        let kept = |digest: &String| before.readings.iter().find(|reading| reading.digest == *digest);
+        let last = in_force.as_ref().and_then(kept).or_else(|| marked.as_ref().and_then(kept)).cloned();
         let reading = self.next().await;
-        let given_up = self.marked(Mark::GivenUp).as_ref() == Some(&reading.digest);
+        // What is in force was not given up, whatever is marked: the way back could not be begun.
+        let given_up = self.marked(Mark::GivenUp).as_ref() == Some(&reading.digest) && in_force.as_ref() != Some(&reading.digest);
         let wrong = reading.mesh.as_ref().err().cloned().or_else(|| given_up.then(Rejected::given_up));
         match (wrong, last) {
             (None, _) => Ok(First { reading, rejected: None, before }),
@@ -137,7 +139,6 @@ impl Source for FolderSource {
 
     fn give_up(&mut self, back_to: &str) -> Result<Reading, NoWayBack> {
         let content = self.kept.load(back_to)?.ok_or(NoWayBack::Forgotten)?;
-        self.kept.mark(Mark::Last, back_to)?;
         if let Some(given) = &self.given {
             self.kept.mark(Mark::GivenUp, given)?;
         }

@@ -103,6 +103,15 @@ impl KeptContents {
         self.json(mark.file())
     }
 
+    /// The digest of the content that is recorded as in force, or coming into force.
+    #[must_use]
+    pub fn in_force(&self) -> Option<String> {
+        crate::world::in_force(&self.state).unwrap_or_else(|error| {
+            tracing::error!(%error, "what was in force before is lost");
+            None
+        })
+    }
+
     fn digests(&self) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(self.state.join(FOLDER)) else { return Vec::new() };
         let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());

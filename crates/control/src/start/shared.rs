@@ -1,7 +1,6 @@
 //! What the parts of a running control plane share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::ArcSwap;
 use mutua_identity::{Ca, Compliance, Credentials};
@@ -16,6 +15,7 @@ use crate::sign::issued::IssuedLeaves;
 use crate::sign::own::Own;
 use crate::sign::remembered::Remembered;
 use crate::sign::rotation::{self, Rotation};
+use crate::sign::signers::Signers;
 use crate::sign::tokens::Tokens;
 use crate::traffic::Traffic;
 use crate::world::{Trust, World};
@@ -44,8 +44,8 @@ pub struct Parts {
     pub remembered: Remembered,
     /// Told when roots, or the demand to renew, have changed.
     pub retrust: Notify,
-    /// The NotBefore from which on leaves are surely of the plugged-in signer in use, Unix seconds; 0 until it changes.
-    pub resigned: AtomicI64,
+    /// Who has signed, where the CA is plugged in.
+    pub signers: Signers,
     /// Where it is asked for the change under way to be taken back.
     pub aborts: mpsc::Sender<Abort>,
     /// The own certificate.
@@ -69,6 +69,6 @@ impl Parts {
     /// Whom everybody is to trust now.
     #[must_use]
     pub fn trust(&self) -> Trust {
-        trust(&self.ca.load(), self.rotation.record().as_ref(), self.resigned.load(Ordering::Relaxed))
+        trust(&self.ca.load(), self.rotation.record().as_ref(), self.signers.renew_not_before())
     }
 }

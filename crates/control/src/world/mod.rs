@@ -256,6 +256,14 @@ fn digest(reading: &Reading, trust: &Trust) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The digest of the reading that is in force or coming into force, as recorded.
+///
+/// # Errors
+/// The record cannot be read.
+pub fn in_force(state: &StateDir) -> Result<Option<String>, StateError> {
+    Ok(recorded(state)?.and_then(|recorded| recorded.accepted.last().cloned()))
+}
+
 fn recorded(state: &StateDir) -> Result<Option<Recorded>, StateError> {
     let Some(content) = state.read(FILE)? else { return Ok(None) };
     serde_json::from_slice(&content).map(Some).map_err(|error| StateError {

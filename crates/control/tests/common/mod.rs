@@ -82,9 +82,15 @@ impl Mesh {
         self.restart_with(|_| {}).await
     }
 
-    pub async fn restart_with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+    pub async fn restart_with(self, change: impl FnOnce(&mut Settings)) -> Self {
+        self.restart_after(|| {}, change).await
+    }
+
+    /// As [`Mesh::restart_with`]; `meanwhile` is done while none runs.
+    pub async fn restart_after(mut self, meanwhile: impl FnOnce(), change: impl FnOnce(&mut Settings)) -> Self {
         self.shutdown.cancel();
         self.plane.take().expect("running").wait().await.expect("stops cleanly");
+        meanwhile();
         let mut settings = settings(self.folder.path());
         change(&mut settings);
         Self::over(self.folder, settings).await.expect("starts again")
