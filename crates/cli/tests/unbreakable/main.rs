@@ -9,6 +9,7 @@ mod manager;
 mod mesh;
 mod process;
 mod resources;
+mod revocation;
 mod rotation;
 mod secrets;
 
