@@ -87,3 +87,47 @@ async fn roots_of_others_reach_every_proxy_for_their_trust_domains() {
     assert!(status["rejected"].as_str().is_some_and(|text| text.contains("caCertificates[0]/pem")), "{status:#}");
     assert!(client.quiet().await, "what ran keeps running");
 }
+
+/// A root of somebody else's that is so old; it lives for ten years.
+fn aged(name: &str, age: std::time::Duration) -> (tempfile::TempDir, Ca) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = std::time::SystemTime::now() - age;
+    let ca = Ca::load_or_create_at(folder.path(), &TrustDomain::new(name).expect("a name"), made).expect("made");
+    (folder, ca)
+}
+
+#[tokio::test]
+async fn roots_of_others_that_end_are_forecast_and_told_of() {
+    let mesh = Mesh::start().await;
+    let year = std::time::Duration::from_secs(365 * 24 * 3600);
+    let ((_one, dead), (_two, old), (_three, young)) =
+        (aged("dead.example", 11 * year), aged("old.example", 9 * year), aged("young.example", year));
+    let text = format!(
+        "    caCertificates:\n    - trustDomains: [dead.example]\n      pem: |\n{}    - pem: |\n{}    - trustDomains: [a.example, b.example]\n      pem: |\n{}",
+        indented(&dead.bundle().to_pem()),
+        indented(&old.bundle().to_pem()),
+        indented(&young.bundle().to_pem())
+    );
+    mesh.write("mesh.yaml", &mesh_config(&text));
+    let answer = mesh.until("/api/v1/certificates", |answer| answer.to_string().contains("O=young.example")).await;
+    let rows = answer["certificates"].as_array().expect("rows");
+    let forecasts = |name: &str| -> Vec<String> {
+        let of_name = rows.iter().filter(|row| row["kind"] == "root" && row["owner"] == format!("O={name}"));
+        of_name.map(|row| row["forecast"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    let [told] = &forecasts("dead.example")[..] else { panic!("{answer:#}") };
+    assert!(told.starts_with("it has ended: whoever is below it is refused since 20"), "{told}");
+    let [told] = &forecasts("old.example")[..] else { panic!("{answer:#}") };
+    assert!(told.starts_with("nothing here renews it; put its successor where it came from"), "{told}");
+    assert!(!told.contains("whole mesh"), "{told}");
+    assert_eq!(forecasts("young.example"), [""], "once, though for two trust domains");
+    assert_eq!(forecasts("cluster.local"), [""]);
+    let (status, ready) = mesh.http("GET", "/readyz", "localhost", &[]).await;
+    assert_eq!(status, 200, "our own CA lives: {ready}");
+    let (_, metrics) = mesh.http("GET", "/metrics", "localhost", &[]).await;
+    let line =
+        |line: &&str| line.starts_with("mutua_certificate_expiry_timestamp_seconds{kind=\"root\",owner=\"O=dead.example\"} ");
+    let end: f64 = metrics.lines().find(line).and_then(|line| line.rsplit(' ').next()?.parse().ok()).expect("a time");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs_f64();
+    assert!(end > 0.0 && end < now, "{end}");
+}

@@ -160,6 +160,17 @@ impl TrustBundle {
         self.roots.iter().filter_map(|der| CertificateInfo::from_der(der).ok()).collect()
     }
 
+    /// What the roots of trust domains say of themselves that are not among the others.
+    #[must_use]
+    pub fn domain_infos(&self) -> Vec<(TrustDomain, CertificateInfo)> {
+        let further = |(domain, roots): (&TrustDomain, &Vec<CertificateDer<'static>>)| {
+            let roots = roots.iter().filter(|root| !self.roots.contains(root));
+            let infos = roots.filter_map(|root| CertificateInfo::from_der(root).ok());
+            infos.map(|info| (domain.clone(), info)).collect::<Vec<_>>()
+        };
+        self.domains.iter().flat_map(further).collect()
+    }
+
     /// The trust anchors that the roots are, those of trust domains left out.
     #[must_use]
     pub fn anchors(&self) -> BTreeSet<AnchorName> {

@@ -47,7 +47,7 @@ pub enum IdentityError {
         reason: String,
     },
     /// The signing certificate has ended.
-    #[error("the signing certificate ended at {}", rfc3339(*.0))]
+    #[error("the signing certificate, or one above it, ended at {}", rfc3339(*.0))]
     SignerExpired(std::time::SystemTime),
     /// The request asks for more life than allowed (semantics of Istio's `MAX_WORKLOAD_CERT_TTL`).
     #[error("requested TTL {requested}s is greater than the max allowed TTL {allowed}s")]

@@ -1,6 +1,6 @@
 //! Every certificate of the mesh, and when it dies.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 use mutua_identity::CertificateInfo;
@@ -69,6 +69,10 @@ pub fn certificates(parts: &Parts, now: SystemTime) -> CertificatesView {
     let snapshot = parts.world.current();
     let mut certificates: Vec<CertificateView> =
         snapshot.trust.roots.infos().into_iter().map(|root| authority(parts, "root", root, now)).collect();
+    let further =
+        snapshot.trust.roots.domain_infos().into_iter().map(|(_, root)| (format!("{} {}", root.issuer, root.serial), root));
+    let further: BTreeMap<String, CertificateInfo> = further.collect();
+    certificates.extend(further.into_values().map(|root| authority(parts, "root", root, now)));
     certificates.extend(signer(parts, now));
     certificates.extend(revocation_lists(&snapshot, now));
     certificates.push(own(parts, now));
@@ -93,16 +97,24 @@ pub fn dead(parts: &Parts, now: SystemTime) -> Option<&'static str> {
     if parts.own.load().not_after() <= now {
         return Some("the control plane's own certificate has ended");
     }
-    (parts.ca.load().signer().not_after <= now).then_some("the signing certificate has ended")
+    (parts.ca.load().end() <= now).then_some("the signing certificate, or one above it, has ended")
 }
 
 /// A root, or the signing certificate below one.
 fn authority(parts: &Parts, kind: &'static str, info: CertificateInfo, now: SystemTime) -> CertificateView {
     let (end, old) = (info.not_after, root_due(info.not_before, info.not_after) <= now);
-    let signs = parts.ca.load().signer().serial == info.serial;
+    let ca = parts.ca.load();
+    let signs = ca.signer().serial == info.serial;
+    // Whoever is below another root is not of this CA.
+    let ours = signs || ca.anchors().iter().any(|root| CertificateInfo::from_pem(root).is_ok_and(|root| root == info));
+    let changing = parts.rotation.record().is_some() && ca.bundle().infos().contains(&info);
     let mut row = CertificateView { issuer: info.issuer, ..bare(kind, info.subject, info.serial, end, now) };
     row.issued = Some(rfc3339(info.not_before));
     row.due(parts.rotation.due().filter(|_| signs), now);
+    if !ours && !changing {
+        row.forecast = of_others(end, old, now);
+        return row;
+    }
     row.last_renewal_error = parts.rotation.failure();
     row.last_attempt = row.last_renewal_error.is_some().then_some("failed");
     let (end, plugged) = (rfc3339(end), parts.rotation.is_plugged());
@@ -118,6 +130,17 @@ fn authority(parts: &Parts, kind: &'static str, info: CertificateInfo, now: Syst
         None => None,
     };
     row
+}
+
+/// What is to be said of a root that vouches for others than those whom our CA signs for.
+fn of_others(end: SystemTime, old: bool, now: SystemTime) -> Option<String> {
+    let (shown, place) = (rfc3339(end), "where it came from (meshConfig.caCertificates, --ca-dir)");
+    match end <= now {
+        true => Some(format!("it has ended: whoever is below it is refused since {shown}; put its successor {place}")),
+        false => old.then(|| {
+            format!("nothing here renews it; put its successor {place}, or whoever is below it is refused from {shown} on")
+        }),
+    }
 }
 
 fn under_way(parts: &Parts, record: &Record) -> String {

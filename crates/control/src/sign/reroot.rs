@@ -100,7 +100,7 @@ pub fn abort(parts: &Parts) -> Result<(), RotationError> {
 
 /// Takes over the files of a plugged-in CA that have changed. Returns whether anything changed.
 pub fn replaced(parts: &Parts, folder: &Path) -> bool {
-    let next = Ca::from_dir(folder).and_then(|next| match next.signer().not_after {
+    let next = Ca::from_dir(folder).and_then(|next| match next.end() {
         end if end <= SystemTime::now() => Err(IdentityError::SignerExpired(end)),
         _ => Ok(next),
     });
@@ -135,7 +135,7 @@ fn note_revocations(ca: &Ca) {
 
 /// Leads until `shutdown`. A root of our own is changed before a fifth of its life remains.
 pub async fn lead(parts: &Parts, shutdown: CancellationToken) {
-    let (mut kept, mut begun) = (Instant::now(), None::<Instant>);
+    let (mut kept, mut begun, mut ended) = (Instant::now(), None::<Instant>, BTreeSet::new());
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
@@ -143,6 +143,7 @@ pub async fn lead(parts: &Parts, shutdown: CancellationToken) {
         }
         if kept.elapsed() >= remembered::PERIOD {
             parts.remembered.keep(&parts.registry, &parts.leaves, SystemTime::now());
+            tell_ended(parts, &mut ended);
             kept = Instant::now();
         }
         let Some(record) = parts.rotation.record() else {
@@ -187,6 +188,18 @@ fn in_force(parts: &Parts, record: &Record) -> bool {
     let stage = parts.world.stage();
     let trust = &stage.target.trust;
     stage.phase == Phase::Complete && *trust == parts.trust() && trust.renew_not_before == record.renew_not_before()
+}
+
+/// Tells of roots that have ended, each once. Proxies know it by themselves, and refuse whoever is below them.
+fn tell_ended(parts: &Parts, told: &mut BTreeSet<String>) {
+    let (now, trust) = (SystemTime::now(), &parts.world.current().trust.roots);
+    let all = trust.infos().into_iter().chain(trust.domain_infos().into_iter().map(|(_, root)| root));
+    for root in all.filter(|root| root.not_after <= now) {
+        if told.insert(format!("{} {}", root.issuer, root.serial)) {
+            let ended = rfc3339(root.not_after);
+            tracing::warn!(root = root.subject, serial = root.serial, ended, "a root has ended: whoever is below it is refused");
+        }
+    }
 }
 
 /// Whether anybody is waited for; notes since when only reports on connections are.

@@ -45,6 +45,8 @@ pub struct Ca {
     intermediates: Vec<String>,
     /// The roots that the signer hangs on, PEM.
     anchors: Vec<String>,
+    /// From then on nothing that it signs counts.
+    end: SystemTime,
     bundle: TrustBundle,
 }
 
@@ -104,7 +106,8 @@ impl Ca {
         let pair = KeyPair::from_pem(&texts.key).map_err(|_| unusable(&texts.key_path, "unusable key".to_owned()))?;
         let issuer = Issuer::from_ca_cert_der(signer_der, pair).map_err(|error| at_certificate(error.to_string()))?;
         let anchors = bundle.above(ders[0].as_ref(), &intermediates);
-        Ok(Self { issuer: Arc::new(issuer), signer, intermediates, anchors, bundle })
+        let end = end(&signer, &intermediates, &anchors);
+        Ok(Self { issuer: Arc::new(issuer), signer, intermediates, anchors, end, bundle })
     }
 
     /// The same CA, handing out further roots beside its own: both are trusted while one takes the other's place.
@@ -142,12 +145,18 @@ impl Ca {
         &self.signer
     }
 
+    /// From when on nothing that this CA signs counts: its certificate has ended, one above it, or the last of its roots.
+    #[must_use]
+    pub fn end(&self) -> SystemTime {
+        self.end
+    }
+
     /// Issues a leaf for `id` to the owner of the request's key. Nothing but the public key is taken from the request.
-    /// A `ttl` of zero is [`DEFAULT_TTL`]; the leaf never outlives the signing certificate.
+    /// A `ttl` of zero is [`DEFAULT_TTL`]; the leaf never outlives the signing certificate or those above it.
     ///
     /// # Errors
     /// A request that is malformed, not signed by its key or of a weak key; a `ttl` over [`MAX_TTL`]; a signing
-    /// certificate that has ended.
+    /// certificate, or one above it, that has ended.
     pub fn sign(&self, csr_pem: &str, id: &SpiffeId, ttl: Duration) -> Result<Issued, IdentityError> {
         self.sign_at(SystemTime::now(), csr_pem, id, ttl)
     }
@@ -204,10 +213,10 @@ impl Ca {
         if ttl > MAX_TTL {
             return Err(IdentityError::TtlTooLong { requested: ttl.as_secs(), allowed: MAX_TTL.as_secs() });
         }
-        if self.signer.not_after <= now {
-            return Err(IdentityError::SignerExpired(self.signer.not_after));
+        if self.end <= now {
+            return Err(IdentityError::SignerExpired(self.end));
         }
-        let not_after = (now + ttl).min(self.signer.not_after);
+        let not_after = (now + ttl).min(self.end);
         let params = leaf_params(id, names, now - BACKDATED, not_after)?;
         let signed = params.signed_by(key, &*self.issuer).map_err(|error| IdentityError::Crypto(error.to_string()))?;
         Ok((pem("CERTIFICATE", signed.der()), not_after))
@@ -232,6 +241,14 @@ fn leaf_params(id: &SpiffeId, names: &[String], start: SystemTime, end: SystemTi
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     params.serial_number = Some(serial()?);
     Ok(params)
+}
+
+/// When the signing certificate ends, the first of those above it, or the last of the roots.
+fn end(signer: &CertificateInfo, intermediates: &[String], anchors: &[String]) -> SystemTime {
+    let ends = |all: &[String]| -> Vec<SystemTime> {
+        all.iter().filter_map(|pem| CertificateInfo::from_pem(pem).ok()).map(|info| info.not_after).collect()
+    };
+    ends(intermediates).into_iter().chain(ends(anchors).into_iter().max()).fold(signer.not_after, SystemTime::min)
 }
 
 /// A random positive number of 128 bits at most.

@@ -2,7 +2,7 @@
 //!
 //! In a mesh the same few certificates come again and again, and checking a chain costs about as much as the peer's own
 //! proof that it holds the key. A chain that a verifier has found good is therefore remembered: byte for byte, by this
-//! verifier alone, and for no moment in which one of its certificates is not valid or a revocation list has ended. What a verifier decides by (roots,
+//! verifier alone, and for no moment in which one of its certificates is not valid, or a root or a revocation list has ended. What a verifier decides by (roots,
 //! revocation lists, whom it accepts) never changes: a change of any of them makes a new verifier, which knows nobody. The
 //! peer's proof of its key is checked in every handshake.
 
@@ -78,10 +78,10 @@ impl Known {
         chains.get(name).is_some_and(|validity| validity.holds(now))
     }
 
-    /// Remembers a chain that was found good.
-    pub fn remember(&self, name: Name, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime) {
+    /// Remembers a chain that was found good, until the second `until` since 1970: a root ends then.
+    pub fn remember(&self, name: Name, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime, until: u64) {
         let Some(mut validity) = Validity::of(leaf, rest) else { return };
-        validity.not_after = validity.not_after.min(self.until);
+        validity.not_after = validity.not_after.min(self.until).min(until);
         let mut chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
         if chains.len() >= MAX_KNOWN {
             chains.retain(|_, validity| validity.holds(now));

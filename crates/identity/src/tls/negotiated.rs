@@ -38,7 +38,6 @@ impl Negotiated {
         let leaf = chain.first();
         let peer = leaf.and_then(|leaf| certificate::parse(leaf).ok());
         let peer_id = peer.as_ref().and_then(|peer| certificate::spiffe_id_of(peer).ok());
-        let domain = peer_id.as_ref().map(SpiffeId::trust_domain);
         let suite = common.negotiated_cipher_suite()?.suite().as_str().unwrap_or_default();
         Some(Self {
             version: match common.protocol_version()? {
@@ -48,7 +47,7 @@ impl Negotiated {
             cipher_suite: suite.replacen("TLS13_", "TLS_", 1),
             group: common.negotiated_key_exchange_group().map(|group| format!("{:?}", group.name())).unwrap_or_default(),
             alpn: common.alpn_protocol().map(|protocol| String::from_utf8_lossy(protocol).into_owned()),
-            peer_anchor: anchors.and_then(|anchors| anchors.above(chain, domain, UnixTime::now())),
+            peer_anchor: chain.split_first().and_then(|(leaf, rest)| anchors?.above(leaf, rest, UnixTime::now())),
             peer_id,
             peer_serial: peer.as_ref().map(|peer| certificate::hex(peer.raw_serial())),
             peer_path: CertificateName::path(chain),

@@ -13,6 +13,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use super::error::Refused;
 use super::known::Known;
 use super::{TlsError, TlsErrorKind, provider};
+use crate::anchor::Anchors;
 use crate::bundle::{Checks, Verifiers};
 use crate::{TrustDomain, certificate};
 
@@ -110,12 +111,21 @@ fn of<'a>(domains: &'a BTreeMap<TrustDomain, Verifiers>, leaf: &CertificateDer<'
     domains.get(certificate::spiffe_id(leaf).ok()?.trust_domain())
 }
 
+/// Refuses a chain that the library found good where nothing but the root's own time is against it.
+fn check_root(anchors: &Anchors, leaf: &CertificateDer<'_>, rest: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
+    let Some(root) = anchors.ended(leaf, rest, now) else { return Ok(()) };
+    let detail = format!("peer certificate: the root that it chains to, {root}, has ended");
+    let peer = certificate::spiffe_id(leaf).ok().map(|id| id.to_string());
+    Err(refuse(TlsError { kind: TlsErrorKind::Expired, detail, peer }))
+}
+
 /// Checks servers: chain, time and use by the library, then [`Accept`].
 #[derive(Debug)]
 pub(crate) struct ServerVerifier {
     inner: Arc<WebPkiServerVerifier>,
     /// For identities of trust domains that have roots of their own.
     domains: Arc<BTreeMap<TrustDomain, Verifiers>>,
+    anchors: Arc<Anchors>,
     accept: Accept,
     known: Known,
 }
@@ -124,7 +134,7 @@ impl ServerVerifier {
     /// For peers of the mesh.
     pub(crate) fn of_mesh(checks: &Checks, accept: Accept) -> Self {
         let (inner, domains) = (Arc::clone(&checks.roots.of_servers), Arc::clone(&checks.domains));
-        Self { inner, domains, accept, known: Known::until(checks.until) }
+        Self { inner, domains, anchors: Arc::clone(&checks.anchors), accept, known: Known::until(checks.until) }
     }
 
     /// For servers outside the mesh.
@@ -138,7 +148,7 @@ impl ServerVerifier {
         let inner = builder.allow_unknown_revocation_status().build();
         let inner = inner.map_err(|error| TlsError::new(TlsErrorKind::Configuration, error.to_string()))?;
         // A list that has ended still counts here.
-        Ok(Self { inner, domains: Arc::default(), accept, known: Known::until(u64::MAX) })
+        Ok(Self { inner, domains: Arc::default(), anchors: Arc::default(), accept, known: Known::until(u64::MAX) })
     }
 }
 
@@ -167,9 +177,10 @@ impl ServerCertVerifier for ServerVerifier {
             )) if !by_name => {}
             Err(error) => return Err(noted(error, leaf)),
         }
+        check_root(&self.anchors, leaf, rest, now)?;
         self.accept.check(leaf).map_err(refuse)?;
         if !by_name {
-            self.known.remember(chain, leaf, rest, now);
+            self.known.remember(chain, leaf, rest, now, self.anchors.next_end(now));
         }
         Ok(ServerCertVerified::assertion())
     }
@@ -241,6 +252,7 @@ impl ServerCertVerifier for NoVerification {
 pub(crate) struct ClientVerifier {
     inner: Arc<dyn ClientCertVerifier>,
     domains: Arc<BTreeMap<TrustDomain, Verifiers>>,
+    anchors: Arc<Anchors>,
     accept: Accept,
     mandatory: bool,
     known: Known,
@@ -249,7 +261,7 @@ pub(crate) struct ClientVerifier {
 impl ClientVerifier {
     pub(crate) fn new(checks: &Checks, accept: Accept, mandatory: bool) -> Self {
         let (inner, domains) = (Arc::clone(&checks.roots.of_clients), Arc::clone(&checks.domains));
-        Self { inner, domains, accept, mandatory, known: Known::until(checks.until) }
+        Self { inner, domains, anchors: Arc::clone(&checks.anchors), accept, mandatory, known: Known::until(checks.until) }
     }
 }
 
@@ -275,8 +287,9 @@ impl ClientCertVerifier for ClientVerifier {
         }
         let inner = of(&self.domains, leaf).map_or(&self.inner, |verifiers| &verifiers.of_clients);
         inner.verify_client_cert(leaf, rest, now).map_err(|error| noted(error, leaf))?;
+        check_root(&self.anchors, leaf, rest, now)?;
         self.accept.check(leaf).map_err(refuse)?;
-        self.known.remember(chain, leaf, rest, now);
+        self.known.remember(chain, leaf, rest, now, self.anchors.next_end(now));
         Ok(ClientCertVerified::assertion())
     }
 

@@ -155,3 +155,54 @@ fn nobody_is_known_once_a_revocation_list_has_ended() {
     assert_eq!((verify(VALID.0), verify(ends - 1), verifier.known.count()), (None, None, 1));
     assert!(verify(ends).is_some(), "although it is remembered");
 }
+
+/// The library takes a root whatever its own time; here it counts as long as its certificate says.
+#[test]
+fn a_root_that_has_ended_vouches_for_nobody() {
+    let time = |seconds: u64| time::OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).unwrap()).unwrap();
+    let end = VALID.0 + 100;
+    let root = |key: &KeyPair, until: u64| {
+        let mut params = authority();
+        params.distinguished_name.push(rcgen::DnType::OrganizationName, "root");
+        (params.not_before, params.not_after) = (time(VALID.0 - 100), time(until));
+        (params.self_signed(key).unwrap().pem(), params)
+    };
+    let (key, other_key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
+    let ((ends, params), (renewed, _)) = (root(&key, end), root(&key, VALID.1));
+    let (stranger, _) = root(&other_key, VALID.1);
+    let mut leaf = CertificateParams::new(vec!["front.shop".to_owned()]).unwrap();
+    leaf.subject_alt_names.push(SanType::URI(FRONT.try_into().unwrap()));
+    (leaf.not_before, leaf.not_after) = (time(VALID.0), time(VALID.1));
+    let leaf = leaf.signed_by(&KeyPair::generate().unwrap(), &Issuer::new(params, key)).unwrap().der().clone();
+    let name = ServerName::try_from("front.shop").unwrap();
+    let cluster = TrustDomain::new("cluster.local").unwrap();
+    let of_domain = |roots: &str| {
+        TrustBundle::from_pem(&chain_pem()).unwrap().with_domain(cluster.clone(), &TrustBundle::from_pem(roots).unwrap())
+    };
+    let of_all = |roots: &str| TrustBundle::from_pem(roots).unwrap();
+    // A root of the same name and another key is of no help; one of the same key is.
+    let cases = [(ends.clone(), false), (ends.clone() + &stranger, false), (ends.clone() + &renewed, true)];
+    for (roots, lives_on) in cases {
+        for bundle in [of_all(&roots), of_domain(&roots)] {
+            let server = ServerVerifier::of_mesh(bundle.checks().unwrap(), mesh());
+            let client = ClientVerifier::new(bundle.checks().unwrap(), mesh(), true);
+            let as_server = |now| server.verify_server_cert(&leaf, &[], &name, &[], at(now)).err();
+            let as_client = |now| client.verify_client_cert(&leaf, &[], at(now)).err();
+            assert!(as_server(end).is_none() && as_client(end).is_none(), "its last second");
+            for refused in [as_server(end + 1), as_client(end + 1)] {
+                let error = refused.map(TlsError::from);
+                assert_eq!(error.is_none(), lives_on, "{roots} {error:?}");
+                if let Some(error) = error {
+                    assert_eq!((error.kind, error.peer.as_deref()), (TlsErrorKind::Expired, Some(FRONT)), "{error:?}");
+                    assert!(error.detail.contains("root") && error.detail.contains("has ended"), "{error:?}");
+                }
+            }
+            assert!(as_server(VALID.0).is_none() && as_client(VALID.0).is_none(), "by the clock alone");
+        }
+    }
+}
+
+/// A root that nobody here is below.
+fn chain_pem() -> String {
+    chain().bundle.to_pem()
+}
