@@ -70,7 +70,10 @@ fn plane() -> Plane {
     let parts = Arc::clone(&plane.parts);
     parts.registry.connect(&WorkloadName::new("shop", "front"), FRONT, "10.0.0.1", "1", SystemTime::now());
     let asking = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    Plane { router: router(Arc::clone(&parts)), parts, asking, _plane: plane, _serving: serving, _folder: folder }
+    // A stream ends at once: nobody waits for its end here.
+    let stop = CancellationToken::new();
+    stop.cancel();
+    Plane { router: router(Arc::clone(&parts), stop), parts, asking, _plane: plane, _serving: serving, _folder: folder }
 }
 
 fn settings(folder: &Path) -> Settings {
@@ -172,7 +175,23 @@ fn grammar(random: &mut Random) -> Vec<u8> {
         1 => format!("GET /api/v1/explain?from={from}&to={to}&subset={from}"),
         2 => format!("POST /api/v1/tokens\n{{\"workload\":\"{from}\",\"ttl_seconds\":{}}}", random.number()),
         3 => format!("{} /api/v1/tokens", random.one_of(&["GET", "PUT", "DELETE", "HEAD", "BREW"])),
-        4 => format!("GET {}", random.one_of(&["/api/v1/certificates", "/api/v1/ca", "/readyz", "/metrics", "/", "//", "*"])),
+        4 => format!(
+            "GET {}",
+            random.one_of(&[
+                "/api/v1/certificates",
+                "/api/v1/ca",
+                "/api/v1/mesh",
+                "/api/v1/traffic?window=1h",
+                "/api/v1/plaintext?window=x",
+                "/api/v1/stream",
+                "/assets/x",
+                "/readyz",
+                "/metrics",
+                "/",
+                "//",
+                "*"
+            ])
+        ),
         _ => format!("GET /api/v1/explain?from={from}&to={to}"),
     };
     text.into_bytes()

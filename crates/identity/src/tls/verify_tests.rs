@@ -181,7 +181,7 @@ fn a_root_that_has_ended_vouches_for_nobody() {
     };
     let of_all = |roots: &str| TrustBundle::from_pem(roots).unwrap();
     // A root of the same name and another key is of no help; one of the same key is.
-    let cases = [(ends.clone(), false), (ends.clone() + &stranger, false), (ends.clone() + &renewed, true)];
+    let cases = [(ends.clone(), false), (ends.clone() + &stranger, false), (ends + &renewed, true)];
     for (roots, lives_on) in cases {
         for bundle in [of_all(&roots), of_domain(&roots)] {
             let server = ServerVerifier::of_mesh(bundle.checks().unwrap(), mesh());
