@@ -144,8 +144,8 @@ impl ControlPlane {
             return Err(StartError::LeafTtl);
         }
         let Platform { mut source, sink, leader, accounts } = platform;
-        let name = source.name();
-        let waiting = |who: &str| tracing::warn!(who, source = name, "another control plane leads; waiting");
+        let (name, place) = (source.name(), leader.place());
+        let waiting = |who: &str| tracing::warn!(who, source = name, "another control plane leads {place}; waiting");
         let lease = Arc::new(Mutex::new(leader.lead(waiting).await?));
         let First { reading, rejected, before } = source.first().await.map_err(StartError::Config)?;
         let Ok(mesh) = &reading.mesh else { return Err(StartError::Config(Rejected::default())) };

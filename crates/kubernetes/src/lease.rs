@@ -145,6 +145,10 @@ impl LeaseLeader {
 impl Leader for LeaseLeader {
     type Lease = Held;
 
+    fn place(&self) -> String {
+        format!("by the Lease {}", self.shared.name)
+    }
+
     async fn lead(&self, waiting: impl Fn(&str) + Send) -> Result<Held, LeaderError> {
         let (mut seen, mut told, mut failed) = (None, false, false);
         loop {

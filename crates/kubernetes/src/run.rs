@@ -78,7 +78,7 @@ async fn lead(
     leader: &LeaseLeader,
     shutdown: CancellationToken,
 ) -> Result<Option<(ControlPlane, JoinSet<()>)>, RunError> {
-    let waiting = |who: &str| tracing::info!(who, "another control plane leads; waiting");
+    let waiting = |who: &str| tracing::info!(who, "another control plane leads {}; waiting", leader.place());
     let held = leader.lead(waiting).await.map_err(StartError::Leader)?;
     let state = Arc::new(StateDir::open(&settings.state)?);
     let authority = Authority::new(client.clone(), &cluster.namespace, Arc::clone(&state));
@@ -116,6 +116,10 @@ struct Led(Mutex<Option<Held>>);
 
 impl Leader for Led {
     type Lease = Held;
+
+    fn place(&self) -> String {
+        "already".to_owned()
+    }
 
     async fn lead(&self, _: impl Fn(&str) + Send) -> Result<Held, LeaderError> {
         match self.0.lock().await.take() {

@@ -43,6 +43,11 @@ impl FileLeader {
 impl Leader for FileLeader {
     type Lease = FileLease;
 
+    fn place(&self) -> String {
+        let folder = self.path.parent().unwrap_or(&self.path);
+        format!("on this state folder, {}", folder.display())
+    }
+
     async fn lead(&self, waiting: impl Fn(&str) + Send) -> Result<FileLease, LeaderError> {
         let mut file = open(&self.path).map_err(|source| self.failed(source))?;
         let mut told = false;

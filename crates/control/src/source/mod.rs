@@ -185,6 +185,9 @@ pub trait Leader: Send + Sync + 'static {
     /// What holds the lead: dropping it gives it up.
     type Lease: Lease;
 
+    /// What two of them would quarrel about, for people: `on this state folder, /var/lib/mutua`.
+    fn place(&self) -> String;
+
     /// Waits until this control plane leads. While somebody else does, `waiting` is called once with who that is.
     ///
     /// # Errors
