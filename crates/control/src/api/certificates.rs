@@ -68,9 +68,8 @@ impl CertificateView {
 pub fn certificates(parts: &Parts, now: SystemTime) -> CertificatesView {
     let snapshot = parts.world.current();
     let mut certificates: Vec<CertificateView> =
-        snapshot.trust.roots.infos().into_iter().map(|root| authority(parts, "root", root, now)).collect();
-    let further =
-        snapshot.trust.roots.domain_infos().into_iter().map(|(_, root)| (format!("{} {}", root.issuer, root.serial), root));
+        snapshot.bundle.infos().into_iter().map(|root| authority(parts, "root", root, now)).collect();
+    let further = snapshot.bundle.domain_infos().into_iter().map(|(_, root)| (format!("{} {}", root.issuer, root.serial), root));
     let further: BTreeMap<String, CertificateInfo> = further.collect();
     certificates.extend(further.into_values().map(|root| authority(parts, "root", root, now)));
     certificates.extend(signer(parts, now));

@@ -192,8 +192,9 @@ fn in_force(parts: &Parts, record: &Record) -> bool {
 
 /// Tells of roots that have ended, each once. Proxies know it by themselves, and refuse whoever is below them.
 fn tell_ended(parts: &Parts, told: &mut BTreeSet<String>) {
-    let (now, trust) = (SystemTime::now(), &parts.world.current().trust.roots);
-    let all = trust.infos().into_iter().chain(trust.domain_infos().into_iter().map(|(_, root)| root));
+    let (now, snapshot) = (SystemTime::now(), parts.world.current());
+    let further = snapshot.bundle.domain_infos().into_iter().map(|(_, root)| root);
+    let all = snapshot.bundle.infos().into_iter().chain(further);
     for root in all.filter(|root| root.not_after <= now) {
         if told.insert(format!("{} {}", root.issuer, root.serial)) {
             let ended = rfc3339(root.not_after);
