@@ -166,8 +166,9 @@ impl Page {
     fn since(&self, from: u64, now: u64, connected: bool) -> Vec<EdgeView> {
         let mut open: HashMap<&EdgeKey, u64> = HashMap::new();
         // A process that was replaced or killed tells nothing of its end: the last one to speak counts.
-        let last = self.runs.values().max_by_key(|run| run.last);
-        for told in last.iter().filter(|_| connected).flat_map(|run| run.flows.values()) {
+        // Of two that speak at the same time, it is the one that was started later.
+        let last = self.runs.iter().max_by_key(|(started, run)| (run.last, **started));
+        for told in last.iter().filter(|_| connected).flat_map(|(_, run)| run.flows.values()) {
             *open.entry(&told.edge).or_default() += told.open;
         }
         let view = |(key, edge): (&EdgeKey, &Edge)| {
