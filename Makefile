@@ -18,7 +18,7 @@ GET_GRPC = test -d $(PYTHON_NEEDS)/grpc_tools || python3 -m pip install --quiet 
 build: console
 	cargo build --release --bin mutua --bin mutua-proxy
 
-# The pages that the control plane carries. Without Node.js it is built without them and says so.
+# The pages that the control plane carries; what `cargo build` makes without them says so in their place.
 console: console/dist/index.html
 
 console/dist/index.html: console/package-lock.json console/index.html console/vite.config.ts $(shell find console/src console/public -type f)

@@ -1,4 +1,4 @@
-// Every sentence of the console, in one place, ready for translation.
+// Words and sentences that several pages share.
 
 import type { EdgeState, Lock, Mode, Phase } from './api/types';
 

@@ -1,6 +1,7 @@
 // What the pages show, kept current: the stream says that something changed, and what is on the page is asked for again.
 
 import { createContext, useContext, useEffect, useRef, useState } from 'react';
+import { Questions } from './questions';
 import type { Standing } from './types';
 
 /** A stream that gives no sign of life for so long is lost; the server gives one every 5 seconds. */
@@ -62,31 +63,33 @@ export interface Asked<T> {
 export function useAsked<T>(path: string, traffic = false): Asked<T> {
   const { standing } = useContext(LiveContext);
   const [asked, setAsked] = useState<Asked<T> & { path: string }>({ data: null, error: null, path });
-  const last = useRef(0);
-  const { traffic: seen, ...rest } = standing ?? { traffic: 0 };
-  const trigger = JSON.stringify(traffic ? [rest, seen] : rest);
+  const again = useRef(() => {});
   useEffect(() => {
-    const cancel = new AbortController();
-    const ask = async () => {
-      last.current = Date.now();
+    const pace = traffic ? TRAFFIC_PACE : 0;
+    const questions = new Questions(pace, async (signal) => {
       try {
-        const answer = await fetch(`api/v1/${path}`, { signal: cancel.signal });
-        if (!answer.ok) throw new Error(await reason(answer));
-        setAsked({ data: (await answer.json()) as T, error: null, path });
+        const data = (await ask(path, signal)) as T;
+        if (!signal.aborted) setAsked({ data, error: null, path });
       } catch (error) {
-        if (cancel.signal.aborted) return;
+        if (signal.aborted) return;
         const text = error instanceof Error ? error.message : String(error);
         setAsked((old) => ({ data: old.path === path ? old.data : null, error: text, path }));
       }
-    };
-    const wait = traffic ? Math.max(0, last.current + TRAFFIC_PACE - Date.now()) : 0;
-    const timer = setTimeout(() => void ask(), wait);
-    return () => {
-      clearTimeout(timer);
-      cancel.abort();
-    };
-  }, [path, trigger, traffic]);
+    });
+    again.current = () => questions.changed();
+    questions.changed();
+    return () => questions.end();
+  }, [path, traffic]);
+  const { traffic: seen, ...rest } = standing ?? { traffic: 0 };
+  const trigger = JSON.stringify(traffic ? [rest, seen] : rest);
+  useEffect(() => again.current(), [trigger]);
   return asked.path === path ? asked : { data: null, error: null };
+}
+
+async function ask(path: string, signal: AbortSignal): Promise<unknown> {
+  const answer = await fetch(`api/v1/${path}`, { signal });
+  if (!answer.ok) throw new Error(await reason(answer));
+  return answer.json();
 }
 
 async function reason(answer: Response): Promise<string> {

@@ -9,7 +9,7 @@ const DAY = 86_400;
 
 function Life({ certificate }: { certificate: Certificate }) {
   const { remainingSeconds: left, kind } = certificate;
-  // Leaves live for a day and are renewed at half of it; roots are not renewed by themselves everywhere.
+  // Leaves live for a day and are renewed at half of it; a plugged-in CA is renewed by people.
   const soon = kind === 'root' || kind === 'issuer' ? 30 * DAY : 3_600;
   if (left < 0) return <Label color="red">ended {ago(certificate.notAfter)}</Label>;
   return <Label color={left < soon ? 'orange' : 'green'}>{span(left)}</Label>;

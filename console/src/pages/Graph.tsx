@@ -1,13 +1,6 @@
 // The graph of who talks to whom, with its twin as a table: what cannot be read as a picture is read there.
 
-import {
-  DescriptionList,
-  DescriptionListDescription,
-  DescriptionListGroup,
-  DescriptionListTerm,
-  Stack,
-  StackItem,
-} from '@patternfly/react-core';
+import { DescriptionList, Stack, StackItem } from '@patternfly/react-core';
 import {
   createTopologyControlButtons,
   defaultControlButtonsOptions,
@@ -20,34 +13,26 @@ import {
   VisualizationProvider,
   VisualizationSurface,
 } from '@patternfly/react-topology';
-import { useEffect, useMemo, useState, type ReactNode } from 'react';
+import { useEffect, useMemo, useState } from 'react';
 import { ago } from '../api/amounts';
 import { useAsked } from '../api/live';
 import type { Traffic, TrafficEdge } from '../api/types';
-import { components, edgeId, layouts, model } from '../parts/topology';
 import { EdgeTable, sentence } from '../parts/edges';
+import { Item } from '../parts/item';
 import { StateMark } from '../parts/marks';
 import { Await, Nothing } from '../parts/states';
+import { components, edgeId, layouts, model } from '../parts/topology';
 import type { Route } from '../route';
 import { text } from '../text';
 
 /** Around all nodes, in pixels. */
 const MARGIN = 80;
 
-function Item({ name, children }: { name: string; children: ReactNode }) {
-  return (
-    <DescriptionListGroup>
-      <DescriptionListTerm>{name}</DescriptionListTerm>
-      <DescriptionListDescription>{children}</DescriptionListDescription>
-    </DescriptionListGroup>
-  );
-}
-
 function Panel({ edge, close }: { edge: TrafficEdge; close: () => void }) {
   const lines = (list: string[]) => (list.length === 0 ? '–' : list.map((one) => <div key={one}>{one}</div>));
   return (
     <TopologySideBar show header={`${edge.from} → ${edge.to}`} onClose={close}>
-      <DescriptionList isCompact className="pf-v6-u-p-md">
+      <DescriptionList isCompact className="mutua-panel">
         <Item name={text.wireShows}>
           <StateMark state={edge.state} why={sentence(edge)} /> {sentence(edge)}
         </Item>

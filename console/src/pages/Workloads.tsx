@@ -1,37 +1,17 @@
 // Workloads, and of one workload its identity, its ports and its traffic.
 
-import {
-  Card,
-  CardBody,
-  CardTitle,
-  DescriptionList,
-  DescriptionListDescription,
-  DescriptionListGroup,
-  DescriptionListTerm,
-  Gallery,
-  Stack,
-  StackItem,
-} from '@patternfly/react-core';
-import type { ReactNode } from 'react';
+import { Card, CardBody, CardTitle, DescriptionList, Gallery, Stack, StackItem } from '@patternfly/react-core';
 import { connections, share, span } from '../api/amounts';
 import { useAsked } from '../api/live';
 import type { Certificates, Mesh, Plaintext, Traffic, Workload, WorkloadPort } from '../api/types';
 import { EdgeTable } from '../parts/edges';
+import { Item } from '../parts/item';
 import { ModeMark, To } from '../parts/marks';
 import { PlaintextCallers } from '../parts/plaintext';
 import { Await, Nothing } from '../parts/states';
 import { DataTable, type Column } from '../parts/table';
 import type { Route } from '../route';
 import { text } from '../text';
-
-function Item({ name, children }: { name: string; children: ReactNode }) {
-  return (
-    <DescriptionListGroup>
-      <DescriptionListTerm>{name}</DescriptionListTerm>
-      <DescriptionListDescription>{children}</DescriptionListDescription>
-    </DescriptionListGroup>
-  );
-}
 
 function IdentityCard({ workload }: { workload: Workload }) {
   const certificates = useAsked<Certificates>('certificates');

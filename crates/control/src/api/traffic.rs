@@ -172,7 +172,7 @@ pub fn plaintext(parts: &Parts, window: Duration, now: SystemTime) -> PlaintextV
             connections: 0,
             requests: 0,
             refused: 0,
-            first_seen: rfc3339(at(i64::try_from(view.first_seen).unwrap_or(0))),
+            first_seen: time(view.first_seen),
             last_seen: String::new(),
         });
         entry.service = entry.service.take().or_else(|| Some(view.key.service.clone()).filter(|service| !service.is_empty()));
@@ -249,12 +249,16 @@ fn kinds(views: &[EdgeView], reporter: Reporter) -> BTreeSet<Seen> {
 
 fn state(kinds: &BTreeSet<Seen>) -> State {
     let only = |seen| kinds.len() == 1 && kinds.contains(&seen);
-    match () {
-        () if kinds.is_empty() || only(Seen::Refused) => State::Refused,
-        () if only(Seen::Mtls) => State::Mtls,
-        () if only(Seen::Plaintext) => State::Plaintext,
-        () if only(Seen::Tls) => State::Tls,
-        () => State::Mixed,
+    if kinds.is_empty() || only(Seen::Refused) {
+        State::Refused
+    } else if only(Seen::Mtls) {
+        State::Mtls
+    } else if only(Seen::Plaintext) {
+        State::Plaintext
+    } else if only(Seen::Tls) {
+        State::Tls
+    } else {
+        State::Mixed
     }
 }
 
